@@ -1,0 +1,1 @@
+//! Scheduler, continuous batching, paged prefix cache and sampling.

@@ -1,0 +1,1 @@
+//! The model catalogue, pulling and verifying model files, and the local store.

@@ -1,0 +1,1 @@
+//! Model families as data over shared blocks: ArchSpec, decoder, KV cache.
