@@ -1,0 +1,40 @@
+//! The command line: every flag and its help text, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cmd;
+
+/// Run small language models on your own CPUs, behind the OpenAI API.
+#[derive(Debug, Parser)]
+#[command(name = "bantam", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Globals {
+    /// Where models and state are kept [default: the platform's data directory]
+    #[arg(long, global = true, env = "BANTAM_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Never touch the network; fail with what is missing instead
+    #[arg(long, global = true, env = "BANTAM_OFFLINE", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub(crate) offline: bool,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress bars and no notes, only results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the completion script for a shell
+    Completions(cmd::completions::CompletionsArgs),
+}
