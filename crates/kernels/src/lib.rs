@@ -1,1 +1,7 @@
 //! Packed weights, matrix products, attention and norms, with one arithmetic on every instruction set.
+#![allow(unsafe_code)]
+
+mod cpu;
+mod team;
+
+pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
