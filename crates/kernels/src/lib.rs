@@ -5,3 +5,4 @@ mod cpu;
 mod team;
 
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
+pub mod rope;
