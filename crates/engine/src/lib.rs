@@ -1,1 +1,23 @@
 //! Scheduler, continuous batching, paged prefix cache and sampling.
+//!
+//! An [`Engine`] is a handle to one thread that owns one model. Any number of callers queue requests; the thread runs
+//! all of them together, a few rows of each per step, and answers each through its own channel. What comes out for a
+//! request depends on nothing but the request: not on what else is in the batch, on how its prompt was cut into chunks,
+//! on whether its prefix was cached, or on whether it had to give up its pages and was computed again.
+
+mod backend;
+mod engine;
+mod request;
+mod sampling;
+mod scheduler;
+mod stats;
+
+pub use backend::{Backend, LogitsWanted, NonFinite, PAGE_TOKENS, RopeSet, SeqChunk, StepError, TextDecoder};
+pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle};
+pub use request::{
+    Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, MAX_CONTINUATIONS,
+    MAX_LOGPROBS, MAX_SALT_BYTES, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS, ModelLimits, ScoreRequest, Scores,
+    SubmitError, Timings, TokenLogprob, Usage,
+};
+pub use sampling::{MAX_LOGIT_BIAS, SamplingParams};
+pub use stats::EngineStats;
