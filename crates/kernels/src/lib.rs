@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 mod cpu;
+pub mod isa;
+pub mod rope;
 mod team;
 
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
-pub mod rope;
+pub use isa::{IsaError, IsaLevel};
