@@ -6,17 +6,20 @@ use std::{io, thread};
 
 use thiserror::Error;
 
+use crate::isa::{IsaError, IsaLevel};
 use crate::team::Team;
 
 /// More threads than this are taken for a mistake.
 pub const MAX_THREADS: usize = 1024;
 
-/// How to set up a [`Cpu`]. The default takes all threads the process may use.
+/// How to set up a [`Cpu`]. The default takes all threads the process may use and the machine's best instruction set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuConfig {
     /// Threads that compute, the calling thread included. 0 takes the available parallelism, which obeys CPU affinity
     /// and cgroup limits.
     pub n_threads: usize,
+    /// The instruction set; without one [`IsaLevel::choose`] decides.
+    pub isa: Option<IsaLevel>,
 }
 
 /// Why a [`Cpu`] could not be set up.
@@ -36,6 +39,9 @@ pub enum CpuError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// The instruction set asked for cannot be used.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
 }
 
 /// The thread team and the instruction set that kernels use. Clones share the team; the last one dropped joins it.
@@ -44,14 +50,16 @@ pub enum CpuError {
 #[derive(Debug, Clone)]
 pub struct Cpu {
     team: Arc<Team>,
+    isa: IsaLevel,
 }
 
 impl Cpu {
     /// Starts the threads.
     ///
     /// # Errors
-    /// [`CpuError::TooManyThreads`] and [`CpuError::StartThread`].
+    /// See [`CpuError`].
     pub fn new(config: CpuConfig) -> Result<Self, CpuError> {
+        let isa = IsaLevel::choose(config.isa)?;
         let n_threads = match config.n_threads {
             0 => thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
             n => n,
@@ -60,7 +68,13 @@ impl Cpu {
             return Err(CpuError::TooManyThreads { n_threads });
         }
         let team = Team::new(n_threads).map_err(|source| CpuError::StartThread { n_threads, source })?;
-        Ok(Self { team: Arc::new(team) })
+        Ok(Self { team: Arc::new(team), isa })
+    }
+
+    /// The instruction set that kernels run.
+    #[must_use]
+    pub fn isa(&self) -> IsaLevel {
+        self.isa
     }
 
     /// Threads that compute, the caller's included.
@@ -122,7 +136,7 @@ mod tests {
     use std::time::Duration;
 
     fn cpu(n_threads: usize) -> Cpu {
-        Cpu::new(CpuConfig { n_threads }).unwrap()
+        Cpu::new(CpuConfig { n_threads, ..CpuConfig::default() }).unwrap()
     }
 
     /// Runs `n_items` and says how often each one ran.
@@ -240,7 +254,7 @@ mod tests {
 
     #[test]
     fn too_many_threads_is_an_error() {
-        let error = Cpu::new(CpuConfig { n_threads: MAX_THREADS + 1 }).unwrap_err();
+        let error = Cpu::new(CpuConfig { n_threads: MAX_THREADS + 1, ..CpuConfig::default() }).unwrap_err();
         assert!(matches!(error, CpuError::TooManyThreads { .. }), "{error}");
     }
 }

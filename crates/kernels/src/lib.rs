@@ -3,6 +3,8 @@
 
 mod cpu;
 pub mod isa;
+pub mod math;
+pub mod ops;
 pub mod rope;
 mod team;
 

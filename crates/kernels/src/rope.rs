@@ -212,7 +212,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn cpu(n_threads: usize) -> Cpu {
-        Cpu::new(CpuConfig { n_threads }).unwrap()
+        Cpu::new(CpuConfig { n_threads, ..CpuConfig::default() }).unwrap()
     }
 
     /// Element `i` of a head against the definition, in f64 with the standard library.
