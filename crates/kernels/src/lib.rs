@@ -4,9 +4,15 @@
 mod cpu;
 pub mod isa;
 pub mod math;
+mod matmul;
 pub mod ops;
+mod pack;
+mod quantize;
 pub mod rope;
 mod team;
 
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
 pub use isa::{IsaError, IsaLevel};
+pub use matmul::{MatInput, matmul};
+pub use pack::{BlockType, PackError, PackedMatrix};
+pub use quantize::QuantizedRows;

@@ -306,6 +306,15 @@ unsafe impl Isa for Avx2 {
             both!(_mm256_castsi256_ps, both!(_mm256_slli_epi32::<16>, x))
         }
 
+        fn pack_i8(self, a: I, b: I) -> [i32; 8] {
+            // Packing works within 128-bit halves; the permutation puts the words of four lanes back in order.
+            let x = _mm256_packs_epi16(_mm256_packs_epi32(a[0], a[1]), _mm256_packs_epi32(b[0], b[1]));
+            let x = _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+            let mut words = [0; 8];
+            _mm256_storeu_si256(words.as_mut_ptr().cast(), x);
+            words
+        }
+
         fn reduce_sum(self, a: F) -> f32 {
             sum8(_mm256_add_ps(a[0], a[1]))
         }

@@ -185,6 +185,14 @@ unsafe impl Isa for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))
         }
 
+        fn pack_i8(self, a: I, b: I) -> [i32; 8] {
+            let mut words = [0; 8];
+            let p = words.as_mut_ptr().cast::<__m128i>();
+            _mm_storeu_si128(p, _mm512_cvtepi32_epi8(a));
+            _mm_storeu_si128(p.add(1), _mm512_cvtepi32_epi8(b));
+            words
+        }
+
         fn reduce_sum(self, a: F) -> f32 {
             sum8(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)))
         }

@@ -263,6 +263,10 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
         a: [&[i32; 8]; T],
     ) -> [[Self::I; SUBS]; T];
 
+    /// The lanes of `a` and then of `b`, each within -128..=127, as bytes packed in order: the first is the lowest byte
+    /// of the first word.
+    fn pack_i8(self, a: Self::I, b: Self::I) -> [i32; 8];
+
     /// The sum of the lanes, by one fixed tree: lane i + lane i+8, then i+4, i+2, i+1.
     fn reduce_sum(self, a: Self::F) -> f32;
     /// The largest lane, by [`Isa::max`] in the tree of [`Isa::reduce_sum`].

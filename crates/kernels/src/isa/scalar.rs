@@ -268,6 +268,16 @@ unsafe impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn pack_i8(self, a: I, b: I) -> [i32; 8] {
+        let mut words = [0; 8];
+        for i in 0..4 {
+            words[i] = i32::from_le_bytes([0, 1, 2, 3].map(|j| a[4 * i + j] as u8));
+            words[4 + i] = i32::from_le_bytes([0, 1, 2, 3].map(|j| b[4 * i + j] as u8));
+        }
+        words
+    }
+
+    #[inline(always)]
     fn reduce_sum(self, mut a: F) -> f32 {
         let mut n = LANES / 2;
         while n > 0 {

@@ -105,6 +105,8 @@ fn trace_kernel<S: Isa>(s: S, a: &[f32], b: &[f32], ints: &[i32], bytes: &[u8], 
     s.store_f16(y, &mut halves);
     out.extend(s.to_array(s.load_f16(&halves)).map(bits));
     out.extend(s.to_array(s.load_bf16(&halves)).map(bits));
+    let (low, high) = (s.widen_i8(bytes), s.widen_i8(&bytes[16..]));
+    out.extend(s.pack_i8(low, high).map(|x| x as u32));
     let mut tail = [9.0; 3];
     s.store_partial(x, &mut tail);
     out.extend(tail.map(bits));
