@@ -6,5 +6,7 @@
 
 pub mod gguf;
 mod mmap;
+pub mod tokenizer;
 
 pub use gguf::{GgmlType, Gguf, GgufError, TensorInfo, Value};
+pub use tokenizer::{DecodeOptions, Detokenizer, EncodeOptions, Tokenizer, TokenizerError};
