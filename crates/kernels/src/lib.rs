@@ -1,6 +1,7 @@
 //! Packed weights, matrix products, attention and norms, with one arithmetic on every instruction set.
 #![allow(unsafe_code)]
 
+pub mod attention;
 mod cpu;
 pub mod isa;
 pub mod math;

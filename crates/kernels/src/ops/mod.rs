@@ -7,6 +7,7 @@ mod elementwise;
 mod norm;
 mod softmax;
 
+pub(crate) use elementwise::soft_cap_lanes;
 pub use elementwise::{
     add_assign, add_bias, gelu_erf, gelu_erf_mul, gelu_tanh, gelu_tanh_mul, scale, silu, silu_mul, soft_cap,
 };
