@@ -57,6 +57,16 @@ pub(super) fn max8(x: __m256) -> f32 {
     _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps::<1>(x, x)))
 }
 
+/// Does nothing, in program order. Between tokens it keeps the compiler from going through one token after the other,
+/// which would load all weights again for each.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin(mut x: __m256i) -> __m256i {
+    // SAFETY: the assembly is empty.
+    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
+}
+
 /// Products of two bytes summed in 16 bits: how many such sums of `BITS`-bit weights can be added without overflow
 /// (activations are within +-127, a pair gives at most 2 * 127 * (2^BITS - 1)).
 const fn chain(bits: u32) -> usize {
@@ -87,8 +97,8 @@ impl Avx2 {
                             let x = _mm256_set1_epi32(a[t][c]);
                             for h in 0..2 {
                                 let products = _mm256_maddubs_epi16(w[c][h], x);
-                                pairs[t][h] =
-                                    if c == first { products } else { _mm256_add_epi16(pairs[t][h], products) };
+                                let sum = if c == first { products } else { _mm256_add_epi16(pairs[t][h], products) };
+                                pairs[t][h] = if T > 1 { pin(sum) } else { sum };
                             }
                         }
                     }

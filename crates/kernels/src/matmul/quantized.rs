@@ -11,8 +11,8 @@ use crate::pack::PackedMatrix;
 use crate::pack::format::{Format, GROUP, MAX_BLOCK, Scale, group_bytes, scale_bytes, unpack};
 use crate::quantize::{ActGroup, QuantizedRows};
 
-/// Groups per panel; the unpacked quants are 4 KiB.
-const PANEL: usize = MAX_BLOCK / GROUP;
+/// Groups per panel, in whole blocks; the unpacked quants are 8 KiB.
+const PANEL: usize = 2 * MAX_BLOCK / GROUP;
 /// Tokens that share an unpacked panel; their activations stay in the second-level cache over the units of an item.
 const BATCH: usize = 128;
 /// Up to this many tokens, weights are unpacked in registers.
