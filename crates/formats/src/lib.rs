@@ -6,7 +6,9 @@
 
 pub mod gguf;
 mod mmap;
+pub mod template;
 pub mod tokenizer;
 
 pub use gguf::{GgmlType, Gguf, GgufError, TensorInfo, Value};
+pub use template::{ChatInput, ChatTemplate, TemplateError, TemplateLimits, TemplateTokens};
 pub use tokenizer::{DecodeOptions, Detokenizer, EncodeOptions, Tokenizer, TokenizerError};
