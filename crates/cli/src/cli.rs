@@ -35,6 +35,15 @@ pub(crate) struct Globals {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Get models and check them
+    Pull(cmd::pull::PullArgs),
+    /// List the models on this machine
+    #[command(visible_alias = "ls")]
+    List(cmd::list::ListArgs),
+    /// Show what is known about a model: terms, sources, digest, contents
+    Show(cmd::show::ShowArgs),
+    /// Remove models from this machine
+    Rm(cmd::rm::RmArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),
 }

@@ -2,6 +2,10 @@
 
 mod cli;
 mod cmd;
+mod exit;
+mod interrupt;
+mod output;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -12,13 +16,17 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
+        Command::Pull(args) => cmd::pull::run(args, &cli.globals),
+        Command::List(args) => cmd::list::run(args, &cli.globals),
+        Command::Show(args) => cmd::show::run(args, &cli.globals),
+        Command::Rm(args) => cmd::rm::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(exit::code(&error))
         }
     }
 }

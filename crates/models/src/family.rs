@@ -28,6 +28,11 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family that runs here.
+    pub fn all() -> impl Iterator<Item = Family> {
+        FAMILIES.iter().map(|rules| rules.family)
+    }
+
     /// The name that GGUF files use.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -76,11 +76,18 @@ impl Stated {
 
 impl<'a> Download<'a> {
     fn new(url: Url, repo_file: Option<&'a HfFile>, job: &'a Job<'a>) -> Result<Self, SourceError> {
-        let part = Part::open(job.folder, &job.options.cancel)?;
+        let mut part = Part::open(job.folder, &job.options.cancel)?;
+        if part.part_of().is_some_and(|of| job.expected.check_digest(of.sha256).is_err()) {
+            part.reset()?;
+        }
         Ok(Download { client: client(job.options)?, url, repo_file, job, part })
     }
 
     fn run(mut self) -> Result<Delivered, SourceError> {
+        if self.part.is_whole() {
+            // The last pull ended after the last byte.
+            return self.finish(Stated::default());
+        }
         let options = self.job.options;
         let mut tries_left = options.retries;
         let mut wait = options.retry_wait;

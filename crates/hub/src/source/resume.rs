@@ -74,6 +74,11 @@ impl Part {
         self.inherited
     }
 
+    /// Whether this is the whole file, with the right digest.
+    pub(super) fn is_whole(&self) -> bool {
+        self.part_of.as_ref().is_some_and(|of| of.size == self.len() && of.sha256 == self.digest())
+    }
+
     /// Throws the bytes away.
     pub(super) fn reset(&mut self) -> io::Result<()> {
         remove_if_there(&self.meta_path)?;

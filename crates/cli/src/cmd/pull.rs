@@ -1,0 +1,77 @@
+//! `bantam pull`: get models, and what other commands use to get the one they need.
+
+use std::process;
+
+use bantam_hub::{Cancel, LocalModel, ModelRef, PullOptions, Store, human_bytes};
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::Globals;
+use crate::progress::{PullProgress, Reader};
+use crate::{interrupt, output};
+
+/// Arguments of `bantam pull`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "With --json, each step is one line of JSON, the last one with the model. An interrupted pull goes on where it stopped.\n\n\
+    Environment: HF_TOKEN (gated models), HF_ENDPOINT (a mirror), HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE; pip sources use pip's own settings."
+)]
+pub(crate) struct PullArgs {
+    /// Catalogue names (see `bantam list --all`) or hf:org/repo/file.gguf[@revision]
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<String>,
+}
+
+pub(crate) fn run(args: &PullArgs, globals: &Globals) -> anyhow::Result<()> {
+    let store = Store::open(globals.data_dir.as_deref())?;
+    // All of them are read before the first is fetched, so that a typo does not show after an hour.
+    let models = args.models.iter().map(|text| ModelRef::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    for model in &models {
+        store.resolve(model)?;
+    }
+    let reader = if globals.json { Reader::Program } else { Reader::Person };
+    for model in &models {
+        let local = fetch_for(reader, &store, model, globals)?;
+        if globals.json {
+            output::print_json(&json!({"event": "done", "model": local}))?;
+        } else if !globals.quiet {
+            output::print(&describe(&local))?;
+        }
+    }
+    Ok(())
+}
+
+/// A model on this machine, pulled first if need be. Progress goes to standard error; Ctrl-C stops a pull.
+///
+/// # Errors
+/// A [`bantam_hub::HubError`].
+pub(crate) fn fetch(store: &Store, model: &ModelRef, globals: &Globals) -> anyhow::Result<LocalModel> {
+    fetch_for(Reader::Person, store, model, globals)
+}
+
+fn fetch_for(reader: Reader, store: &Store, model: &ModelRef, globals: &Globals) -> anyhow::Result<LocalModel> {
+    let cancel = Cancel::default();
+    let options = PullOptions { offline: globals.offline, cancel: cancel.clone(), ..PullOptions::from_env() };
+    let _guard = interrupt::catch(move || {
+        // The second Ctrl-C does not wait for a slow server.
+        if cancel.is_cancelled() {
+            process::exit(interrupt::EXIT_CODE);
+        }
+        cancel.cancel();
+    })?;
+    let progress = PullProgress::new(globals, reader);
+    let local = store.pull(model, &options, &progress);
+    progress.finish();
+    Ok(local?)
+}
+
+fn describe(local: &LocalModel) -> String {
+    let mut text = format!("{} is ready: {} ({})", local.name, local.path.display(), human_bytes(local.size));
+    if let Some(manifest) = &local.manifest {
+        text += &format!("\nSHA-256 {}, checked against {}", manifest.sha256, manifest.verified.describe());
+        if let Some(licence) = &manifest.licence {
+            text += &format!("\n{} ({}). Commercial use: {}", licence.name, licence.url, licence.commercial_use);
+        }
+    }
+    text
+}

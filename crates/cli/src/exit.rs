@@ -1,0 +1,29 @@
+//! Exit codes, the same for all commands.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | another failure |
+//! | 2 | wrong usage: a flag, a malformed model reference, a broken catalogue |
+//! | 3 | there is no such model or file, or it is not on this machine |
+//! | 4 | no source could be reached or gave the file |
+//! | 5 | the bytes are not those that were promised |
+//! | 130 | stopped by Ctrl-C |
+
+use bantam_hub::{ErrorKind, HubError, ReferenceError};
+
+/// The exit code for a command that ended in `error`.
+pub(crate) fn code(error: &anyhow::Error) -> u8 {
+    let kind = error.chain().find_map(|cause| match cause.downcast_ref::<HubError>() {
+        Some(error) => Some(error.kind()),
+        None => cause.downcast_ref::<ReferenceError>().map(|_| ErrorKind::Usage),
+    });
+    match kind {
+        Some(ErrorKind::Usage) => 2,
+        Some(ErrorKind::NotFound) => 3,
+        Some(ErrorKind::Network) => 4,
+        Some(ErrorKind::Integrity) => 5,
+        Some(ErrorKind::Cancelled) => 130,
+        Some(ErrorKind::Local) | None => 1,
+    }
+}

@@ -1,0 +1,38 @@
+//! Ctrl-C: ends the program unless something is under way that would rather be stopped.
+
+use std::sync::{Mutex, PoisonError};
+
+type Action = Box<dyn Fn() + Send>;
+
+static ACTION: Mutex<Option<Action>> = Mutex::new(None);
+
+/// Exit code of a program ended by Ctrl-C, as shells report it.
+pub(crate) const EXIT_CODE: i32 = 130;
+
+/// While it lives, Ctrl-C (and SIGTERM) calls the given action instead of ending the program.
+pub(crate) struct Guard(());
+
+/// Takes over Ctrl-C. One at a time; a second takes over from the first.
+///
+/// # Errors
+/// When the signal handler cannot be installed.
+pub(crate) fn catch(action: impl Fn() + Send + 'static) -> anyhow::Result<Guard> {
+    *ACTION.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(action));
+    match ctrlc::set_handler(on_signal) {
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(Guard(())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn on_signal() {
+    match &*ACTION.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(action) => action(),
+        None => std::process::exit(EXIT_CODE),
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *ACTION.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
