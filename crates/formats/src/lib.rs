@@ -6,9 +6,11 @@
 
 pub mod gguf;
 mod mmap;
+pub mod safetensors;
 pub mod template;
 pub mod tokenizer;
 
 pub use gguf::{GgmlType, Gguf, GgufError, TensorInfo, Value};
+pub use safetensors::{SafetensorsDir, SafetensorsError};
 pub use template::{ChatInput, ChatTemplate, TemplateError, TemplateLimits, TemplateTokens};
 pub use tokenizer::{DecodeOptions, Detokenizer, EncodeOptions, Tokenizer, TokenizerError};

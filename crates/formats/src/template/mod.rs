@@ -46,7 +46,8 @@ use serde_json::{Map, Value as Json};
 pub use budget::TemplateLimits;
 pub use error::TemplateError;
 
-use crate::gguf::{Gguf, StringArray};
+use crate::gguf::Gguf;
+use crate::tokenizer::Tokenizer;
 use ast::Program;
 use budget::{Budget, Eval, Fault};
 use interpreter::Interpreter;
@@ -126,12 +127,12 @@ impl ChatTemplate {
     }
 
     /// The templates of a model file: `tokenizer.chat_template` and `tokenizer.chat_template.NAME`. `None` when it has
-    /// none, as base models do.
+    /// none, as base models do; such a model can only continue texts.
     ///
     /// # Errors
     /// [`TemplateError::Gguf`] when the metadata has other types than it should, otherwise as for
     /// [`ChatTemplate::new`].
-    pub fn from_gguf(gguf: &Gguf) -> Result<Option<ChatTemplate>, TemplateError> {
+    pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, TemplateError> {
         let mut sources = Vec::new();
         for (key, _) in gguf.metadata() {
             let Some(rest) = key.strip_prefix(GGUF_KEY) else { continue };
@@ -146,7 +147,7 @@ impl ChatTemplate {
         if sources.is_empty() {
             return Ok(None);
         }
-        ChatTemplate::with_names(sources, TemplateTokens::from_gguf(gguf)?).map(Some)
+        ChatTemplate::with_names(sources, TemplateTokens::of(tokenizer)).map(Some)
     }
 
     /// Sets other limits than the default ones.
@@ -231,7 +232,12 @@ impl ChatTemplate {
     }
 }
 
-impl ChatInput<'_> {
+impl<'a> ChatInput<'a> {
+    /// A conversation that the assistant answers next, without tools.
+    pub fn new(messages: &'a [Json]) -> ChatInput<'a> {
+        ChatInput { messages, add_generation_prompt: true, ..ChatInput::default() }
+    }
+
     /// Bytes of text in the conversation.
     fn size(&self) -> u64 {
         let lists = [Some(self.messages), self.tools, self.documents];
@@ -241,18 +247,15 @@ impl ChatInput<'_> {
 }
 
 impl TemplateTokens {
-    /// The tokens that a model file names by id.
-    ///
-    /// # Errors
-    /// [`TemplateError::Gguf`] when the metadata has other types than it should.
-    pub fn from_gguf(gguf: &Gguf) -> Result<TemplateTokens, TemplateError> {
-        let vocabulary = gguf.optional::<&StringArray>("tokenizer.ggml.tokens")?;
-        let token = |name: &str| -> Result<Option<String>, TemplateError> {
-            let id = gguf.optional::<u32>(&format!("tokenizer.ggml.{name}_token_id"))?;
-            let text = id.zip(vocabulary).and_then(|(id, vocabulary)| vocabulary.get(id as usize));
-            Ok(text.map(str::to_owned))
-        };
-        Ok(TemplateTokens { bos: token("bos")?, eos: token("eos")?, pad: token("padding")?, unk: token("unknown")? })
+    /// The tokens of a model's tokenizer.
+    pub fn of(tokenizer: &Tokenizer) -> TemplateTokens {
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_str(id)).map(str::to_owned);
+        TemplateTokens {
+            bos: text(tokenizer.bos()),
+            eos: text(tokenizer.eos()),
+            pad: text(tokenizer.pad()),
+            unk: text(tokenizer.unk()),
+        }
     }
 }
 
