@@ -1,6 +1,10 @@
 //! What can go wrong: reading a model (`ModelError`), running it (`ForwardError`), and the one fault that belongs to
 //! a single sequence of a batch (`NonFinite`).
 
+use bantam_formats::GgufError;
+use bantam_kernels::rope::RopeError;
+use bantam_kernels::{BlockType, PackError};
+
 /// A model file or directory cannot be used. Names the key or tensor and what was expected of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,12 +67,41 @@ pub enum ModelError {
         /// The known types, comma separated.
         supported: String,
     },
+    /// A tensor's data is not as long as its shape and type say.
+    #[error("tensor \"{name}\" has {found} bytes of data, which its shape does not fit")]
+    TensorSize {
+        /// Its name in the file.
+        name: String,
+        /// Bytes in the file.
+        found: usize,
+    },
+    /// A tensor's rows cannot be packed.
+    #[error("tensor \"{name}\" cannot be packed")]
+    Pack {
+        /// Its name in the file.
+        name: String,
+        /// Why not.
+        source: PackError,
+    },
+    /// The rotary embedding that the metadata describes cannot be built.
+    #[error("the rotary embedding cannot be built")]
+    Rope(#[from] RopeError),
+    /// The GGUF file or one of its keys.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A normalisation weight, bias or factor list holds NaN or infinity.
     #[error("tensor \"{name}\" holds a number that is not finite")]
     TensorNotFinite {
         /// Its name in the file.
         name: String,
     },
+}
+
+impl ModelError {
+    pub(crate) fn unsupported_tensor_type(name: &str, found: &str) -> Self {
+        let supported = BlockType::ALL.iter().map(BlockType::to_string).collect::<Vec<_>>().join(", ");
+        Self::TensorType { name: name.to_owned(), found: found.to_owned(), supported }
+    }
 }
 
 /// A batch was refused before any work was done, or memory for it could not be had.
@@ -118,6 +151,16 @@ pub enum ForwardError {
         chunk: usize,
         /// The id.
         page: u32,
+        /// Ids below this are valid.
+        n_pages: usize,
+    },
+    /// A page cannot be copied.
+    #[error("page {from} cannot be copied to page {to}: the pool has {n_pages} pages")]
+    CopyPage {
+        /// Source id.
+        from: u32,
+        /// Target id.
+        to: u32,
         /// Ids below this are valid.
         n_pages: usize,
     },

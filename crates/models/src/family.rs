@@ -71,6 +71,7 @@ pub(crate) struct FamilyRules {
     pub(crate) gguf_pairs_are_neighbours: bool,
     /// The output head is tied when the config does not say.
     pub(crate) hf_tied_default: bool,
+    pub(crate) default_rope_theta: f32,
     pub(crate) default_window: Option<usize>,
     pub(crate) default_pattern: WindowPattern,
     /// Base of the windowed layers' own unscaled rotary embedding; `None`: all layers share one.
@@ -133,6 +134,7 @@ const LLAMA: FamilyRules = FamilyRules {
     projections: Projections::Separate,
     gguf_pairs_are_neighbours: true,
     hf_tied_default: false,
+    default_rope_theta: 10_000.0,
     default_window: None,
     default_pattern: WindowPattern::All,
     local_rope_theta: None,
@@ -174,6 +176,7 @@ const GEMMA3: FamilyRules = FamilyRules {
     gguf_architecture: "gemma3",
     hf_model_types: &[("gemma3_text", Some(4096))],
     qk_norm: true,
+    default_rope_theta: 1_000_000.0,
     default_window: None,
     default_pattern: WindowPattern::AllButEvery { period: 6 },
     local_rope_theta: Some(10_000.0),
@@ -308,10 +311,6 @@ impl Hyper {
         }
         let window = self.window.or(rules.default_window);
         let rotary_dim = self.rotary_dim.unwrap_or(head_dim);
-        if rules.gguf_pairs_are_neighbours && rotary_dim != head_dim {
-            let why = format!("a {} model rotates the whole head of {head_dim}", rules.gguf_architecture);
-            return Err(invalid(Field::RotaryDim, rotary_dim.to_string(), why));
-        }
         let mut ropes = vec![RopeSpec { theta: self.rope_theta, rotary_dim, scaling: self.rope_scaling }];
         let mut local_rope = 0;
         if let Some(default_theta) = rules.local_rope_theta {
@@ -355,6 +354,10 @@ impl Hyper {
             layers: (0..self.n_layers).map(layer_spec).collect(),
         };
         spec.validate(key)?;
+        if rules.gguf_pairs_are_neighbours && rotary_dim != head_dim {
+            let why = format!("a {} model rotates the whole head of {head_dim}", rules.gguf_architecture);
+            return Err(invalid(Field::RotaryDim, rotary_dim.to_string(), why));
+        }
         Ok(spec)
     }
 }

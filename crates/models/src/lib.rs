@@ -1,17 +1,31 @@
 //! Model families as data over shared blocks.
 //!
-//! [`ArchSpec`] describes a decoder; the readers make one from a GGUF file or a Hugging Face directory, together with
-//! the packed weights; the forward pass follows it over a batch of pieces of many sequences, whose keys and values
-//! live in pages of one pool.
+//! [`ArchSpec`] describes a decoder. The readers make one from a GGUF file or a Hugging Face directory, and pack the
+//! weights into a [`Model`]; [`Model::forward`] follows the description over a batch of pieces of many sequences,
+//! whose keys and values live in the pages of one [`KvPool`].
 
 mod batch;
 mod error;
-#[expect(dead_code, reason = "read by the loaders")]
+#[expect(dead_code, reason = "some facts are for the reader of Hugging Face directories")]
 mod family;
-#[expect(dead_code, reason = "named by the loaders")]
+mod forward;
+mod gguf;
+mod kv;
+mod model;
+#[expect(dead_code, reason = "some formulas are for the reader of Hugging Face directories")]
+mod rope;
+mod scratch;
 mod spec;
+mod summary;
+mod tensors;
 
 pub use batch::{LogitsWanted, SeqChunk};
 pub use error::{ForwardError, ModelError, NonFinite};
 pub use family::Family;
+pub use forward::ForwardOutput;
+pub use kv::KvPool;
+pub use model::Model;
+pub use scratch::Scratch;
 pub use spec::{Activation, ArchSpec, LayerSpec, RopeScaling, RopeSet, RopeSpec};
+pub use summary::{FormatShare, ModelSummary};
+pub use tensors::LoadProgress;
