@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -102,11 +103,27 @@ impl Job {
         }
     }
 
-    pub(crate) fn fail(self, error: GenerateError) {
-        // A receiver that went away needs no answer.
+    pub(crate) fn fail(self, error: GenerateError) -> Answer {
         match self {
-            Job::Generate(j) => drop(j.events.try_send(Event::Error(error))),
-            Job::Score(j) => drop(j.answer.send(Err(error))),
+            Job::Generate(j) => Answer::Event(j.events, Event::Error(error)),
+            Job::Score(j) => Answer::Scores(j.answer, Err(error)),
+        }
+    }
+}
+
+/// The last thing a client hears. Kept until the counters tell of it too, so that whoever has an answer finds it
+/// counted.
+pub(crate) enum Answer {
+    Event(mpsc::Sender<Event>, Event),
+    Scores(oneshot::Sender<Result<Scores, GenerateError>>, Result<Scores, GenerateError>),
+}
+
+impl Answer {
+    /// A client that went away needs no answer, and the channel of one that did not has room for it.
+    pub(crate) fn send(self) {
+        match self {
+            Answer::Event(events, event) => drop(events.try_send(event)),
+            Answer::Scores(answer, scores) => drop(answer.send(scores)),
         }
     }
 }
@@ -136,6 +153,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The thread is gone: whoever still waits sees its channel close.
+    fn close(&self) {
+        let mut inbox = self.lock();
+        inbox.phase = Phase::Stopped;
+        inbox.jobs.clear();
+    }
+
     /// A poisoned lock is taken anyway: every update under it is a plain assignment that cannot be half done.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
@@ -231,7 +255,13 @@ impl Engine {
             wake: Condvar::new(),
         });
         let mut scheduler = Scheduler::new(backend, config.clone(), limits, Arc::clone(&shared));
-        let thread = std::thread::Builder::new().name("bantam-engine".into()).spawn(move || scheduler.run())?;
+        let closing = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("bantam-engine".into()).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| scheduler.run())).is_err() {
+                tracing::error!("the engine thread panicked outside a step");
+            }
+            closing.close();
+        })?;
         Ok(Engine { inner: Arc::new(Inner { shared, limits, config, thread: Mutex::new(Some(thread)) }) })
     }
 

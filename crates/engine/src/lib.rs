@@ -7,12 +7,16 @@
 
 mod backend;
 mod engine;
+mod pages;
 mod request;
+mod rng;
 mod sampling;
 mod scheduler;
+mod sequence;
 mod stats;
+mod stop;
 
-pub use backend::{Backend, LogitsWanted, NonFinite, PAGE_TOKENS, RopeSet, SeqChunk, StepError, TextDecoder};
+pub use backend::{Backend, PAGE_TOKENS, TextDecoder};
 pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle};
 pub use request::{
     Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, MAX_CONTINUATIONS,

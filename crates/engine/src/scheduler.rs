@@ -1,38 +1,549 @@
 //! Decides what goes through the model next.
+//!
+//! A step takes one row of every sequence that is decoding, then rows of prompts, oldest sequence first, up to a
+//! budget: streams that run are never held up by more than one step's worth of somebody's prompt. Sequences take pages
+//! as they grow. When none is left, the youngest sequence gives up all of its own and is computed again later, which
+//! changes nothing in its answer; the oldest is never made to wait, and fits the pool alone, so there is always one
+//! that gets done. A sequence whose next page is just being computed by an older one waits for that page instead of
+//! computing it too.
 
-use std::sync::Arc;
-
-use crate::{
-    backend::Backend,
-    engine::{EngineConfig, Phase, Shared},
-    request::{GenerateError, ModelLimits},
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
+use bantam_kernels::Cpu;
+use bantam_models::LogitsWanted;
+use tokio::sync::oneshot;
+
+use crate::{
+    backend::{Backend, PAGE_TOKENS},
+    engine::{Answer, EngineConfig, Job, Phase, ScoreJob, Shared},
+    pages::{Namespace, PageKey, Pages},
+    request::{ContinuationScore, GenerateError, ModelLimits, ScoreRequest, Scores, Timings},
+    sampling::Scratch,
+    sequence::{Finished, Outcome, Scoring, Sequence, Task},
+    stats::EngineStats,
+};
+
+/// Panics in a row after which the engine no longer calls itself ready.
+const PANICS_UNTIL_NOT_READY: u32 = 2;
+
+/// A score request whose continuations are being computed.
+struct ScoreGroup {
+    request: ScoreRequest,
+    namespace: Arc<Namespace>,
+    answer: oneshot::Sender<Result<Scores, GenerateError>>,
+    /// Continuations that have been made into sequences.
+    started: usize,
+    finished: usize,
+    scores: Vec<ContinuationScore>,
+    cached_tokens: usize,
+}
+
+/// A sequence's part of a step.
+struct Planned {
+    /// Index into `running`.
+    index: usize,
+    range: Range<usize>,
+    logits: LogitsWanted,
+}
+
+/// What has happened since the counters were last published.
+#[derive(Default)]
+struct Tally {
+    computed_tokens: u64,
+    prompt_tokens: u64,
+    cached_tokens: u64,
+    generated_tokens: u64,
+    scored_tokens: u64,
+    cancelled: u64,
+    failed: u64,
+    preemptions: u64,
+    finished: u64,
+    timings: Timings,
+    /// How long finished generations held their place in the batch.
+    in_batch: Vec<Duration>,
+}
+
+impl Tally {
+    fn finish(&mut self, generation: &Finished) {
+        self.finished += 1;
+        self.timings.queued += generation.timings.queued;
+        self.timings.prefill += generation.timings.prefill;
+        self.timings.decode += generation.timings.decode;
+        self.in_batch.push(generation.in_batch);
+    }
+}
+
 pub(crate) struct Scheduler {
+    backend: Box<dyn Backend>,
+    cpu: Cpu,
+    config: EngineConfig,
+    limits: ModelLimits,
     shared: Arc<Shared>,
+    pages: Pages,
+    /// Oldest first.
+    running: Vec<Sequence>,
+    /// Sequences that wait for pages, oldest first and all younger than the running ones: preempted ones, and at most
+    /// one that has not run yet.
+    waiting: VecDeque<Sequence>,
+    groups: HashMap<u64, ScoreGroup>,
+    next_group: u64,
+    /// The group whose continuations are still being started.
+    starting: Option<u64>,
+    scratch: Mutex<Vec<Scratch>>,
+    tally: Tally,
+    /// Sent when the counters have been published.
+    answers: Vec<Answer>,
+    panics: u32,
 }
 
 impl Scheduler {
     pub(crate) fn new(
-        _backend: Box<dyn Backend>,
-        _config: EngineConfig,
-        _limits: ModelLimits,
+        backend: Box<dyn Backend>,
+        config: EngineConfig,
+        limits: ModelLimits,
         shared: Arc<Shared>,
     ) -> Self {
-        Scheduler { shared }
-    }
-
-    pub(crate) fn run(&mut self) {
-        let mut inbox = self.shared.lock();
-        loop {
-            while let Some(job) = inbox.jobs.pop_front() {
-                job.fail(GenerateError::EngineFailed { why: "the scheduler has not landed yet".into() });
-            }
-            if inbox.phase != Phase::Open {
-                inbox.phase = Phase::Stopped;
-                return;
-            }
-            inbox = self.shared.wake.wait(inbox).unwrap_or_else(std::sync::PoisonError::into_inner);
+        Scheduler {
+            cpu: backend.cpu().clone(),
+            pages: Pages::new(backend.n_pages()),
+            backend,
+            config,
+            limits,
+            shared,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            groups: HashMap::new(),
+            next_group: 0,
+            starting: None,
+            scratch: Mutex::new(Vec::new()),
+            tally: Tally::default(),
+            answers: Vec::new(),
+            panics: 0,
         }
     }
+
+    /// Runs until the engine is shut down and everything taken is answered.
+    pub(crate) fn run(&mut self) {
+        while self.wait_for_work() {
+            let stepped = catch_unwind(AssertUnwindSafe(|| self.step()));
+            let panicked = stepped.is_err();
+            if panicked {
+                self.recover();
+            } else {
+                self.panics = 0;
+            }
+            self.report();
+        }
+        self.fail_all(&GenerateError::ShutDown);
+        self.report();
+    }
+
+    /// Parks until there is something to do; false when the thread is to end.
+    fn wait_for_work(&mut self) -> bool {
+        let is_idle = self.running.is_empty() && self.waiting.is_empty() && self.starting.is_none();
+        let mut inbox = self.shared.lock();
+        loop {
+            match inbox.phase {
+                Phase::Open => {}
+                Phase::Draining(deadline) if Instant::now() < deadline => {
+                    if is_idle && inbox.jobs.is_empty() {
+                        inbox.phase = Phase::Stopped;
+                        return false;
+                    }
+                }
+                Phase::Draining(_) | Phase::Stopped => {
+                    inbox.phase = Phase::Stopped;
+                    return false;
+                }
+            }
+            if !is_idle || !inbox.jobs.is_empty() {
+                return true;
+            }
+            inbox = self.shared.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn step(&mut self) {
+        self.sweep();
+        self.admit();
+        let plan = self.plan();
+        if plan.is_empty() {
+            // Cannot happen: the oldest sequence waits for nobody and may take every page. Rather an error for it than
+            // a thread that spins.
+            if !self.running.is_empty() {
+                let why = "the scheduler found nothing to compute".to_owned();
+                self.fail_sequence(0, GenerateError::EngineFailed { why });
+            }
+            return;
+        }
+        match self.compute(&plan) {
+            Ok(outcomes) => self.apply(&plan, outcomes),
+            Err(error) => {
+                for planned in plan.iter().rev() {
+                    self.fail_sequence(planned.index, error.clone());
+                }
+            }
+        }
+    }
+
+    /// Drops what nobody waits for any more.
+    fn sweep(&mut self) {
+        self.groups.retain(|_, g| !g.answer.is_closed());
+        if self.starting.is_some_and(|id| !self.groups.contains_key(&id)) {
+            self.starting = None;
+        }
+        let groups = &self.groups;
+        let is_unwanted = |s: &Sequence| match &s.task {
+            Task::Generate(_) => s.is_cancelled(),
+            Task::Score(scoring) => !groups.contains_key(&scoring.group),
+        };
+        let pages = &mut self.pages;
+        let mut cancelled = 0;
+        let mut keep = |s: &mut Sequence| {
+            let unwanted = is_unwanted(s);
+            if unwanted {
+                s.release(pages);
+                cancelled += 1;
+            }
+            !unwanted
+        };
+        self.running.retain_mut(&mut keep);
+        self.waiting.retain_mut(&mut keep);
+        self.tally.cancelled += cancelled;
+    }
+
+    /// Moves sequences into the batch while there are places and pages.
+    fn admit(&mut self) {
+        while self.running.len() < self.config.max_sequences {
+            let Some(mut sequence) = self.waiting.pop_front().or_else(|| self.next_sequence()) else { return };
+            sequence.take_cached(&mut self.pages);
+            // What the running ones need for what they know so far, and a page each to go on with.
+            let promised: usize = self.running.iter().map(|s| s.pages_missing() + 1).sum();
+            let needed = sequence.pages_missing().saturating_add(promised);
+            if !self.running.is_empty() && needed > self.pages.available() {
+                sequence.give_back(&mut self.pages);
+                self.waiting.push_front(sequence);
+                return;
+            }
+            self.running.push(sequence);
+        }
+    }
+
+    /// Makes the next queued request, or the next continuation of one, into a sequence.
+    fn next_sequence(&mut self) -> Option<Sequence> {
+        loop {
+            if let Some(sequence) = self.next_continuation() {
+                return Some(sequence);
+            }
+            let job = self.shared.lock().jobs.pop_front()?;
+            if job.is_cancelled() {
+                self.tally.cancelled += 1;
+                continue;
+            }
+            match job {
+                Job::Generate(job) => {
+                    let sequence = Sequence::generate(job, self.backend.as_ref(), &self.limits);
+                    self.tally.prompt_tokens += sequence.prompt_len() as u64;
+                    return Some(sequence);
+                }
+                Job::Score(job) => self.start_group(job),
+            }
+        }
+    }
+
+    fn start_group(&mut self, job: ScoreJob) {
+        let ScoreJob { mut request, answer } = job;
+        let longest = request.continuations.iter().map(Vec::len).max().unwrap_or(0);
+        let rope = self.backend.rope_set(request.prompt.len() + longest);
+        let group = ScoreGroup {
+            namespace: Arc::new(Namespace { salt: request.cache_salt.take(), rope }),
+            answer,
+            started: 0,
+            finished: 0,
+            scores: vec![ContinuationScore::default(); request.continuations.len()],
+            cached_tokens: 0,
+            request,
+        };
+        let id = self.next_group;
+        self.next_group += 1;
+        self.groups.insert(id, group);
+        self.starting = Some(id);
+    }
+
+    fn next_continuation(&mut self) -> Option<Sequence> {
+        let id = self.starting?;
+        let group = self.groups.get_mut(&id)?;
+        let index = group.started;
+        group.started += 1;
+        if group.started >= group.request.continuations.len() {
+            self.starting = None;
+        }
+        let continuation = group.request.continuations.get(index)?;
+        let scoring = Scoring { group: id, index, scored: 0 };
+        self.tally.prompt_tokens += group.request.prompt.len() as u64;
+        Some(Sequence::score(&group.request.prompt, continuation, Arc::clone(&group.namespace), scoring))
+    }
+
+    /// Chooses the rows of this step and makes sure that they have pages.
+    fn plan(&mut self) -> Vec<Planned> {
+        let mut plan = Vec::new();
+        // Preemption shortens `running` from its end while these loops go through it from its start.
+        let mut index = 0;
+        while index < self.running.len() {
+            let s = &self.running[index];
+            if s.is_decoding() {
+                let range = s.computed..s.tokens.len();
+                if self.make_room(index, range.end) {
+                    plan.push(Planned { index, range, logits: LogitsWanted::Last });
+                }
+            }
+            index += 1;
+        }
+        let mut rows = self.config.prefill_chunk;
+        let mut score_rows = self.config.score_rows;
+        let mut being_filled = HashSet::new();
+        let mut index = 0;
+        while index < self.running.len() && rows > 0 {
+            if let Some(planned) = self.plan_prefill(index, rows, score_rows, &mut being_filled) {
+                rows -= planned.range.len();
+                if planned.logits == LogitsWanted::All {
+                    score_rows -= planned.range.len();
+                }
+                plan.push(planned);
+            }
+            index += 1;
+        }
+        plan.retain(|p| p.index < self.running.len());
+        plan.sort_unstable_by_key(|p| p.index);
+        plan
+    }
+
+    fn plan_prefill(
+        &mut self,
+        index: usize,
+        rows: usize,
+        score_rows: usize,
+        being_filled: &mut HashSet<PageKey>,
+    ) -> Option<Planned> {
+        if self.running[index].is_decoding() {
+            return None;
+        }
+        self.running[index].take_cached(&mut self.pages);
+        let s = &self.running[index];
+        if s.shareable_page_key().is_some_and(|key| being_filled.contains(&key)) {
+            return None;
+        }
+        being_filled.extend(s.current_page_key());
+        let (range, logits) = s.next_range(rows, score_rows);
+        if range.is_empty() || !self.make_room(index, range.end) {
+            return None;
+        }
+        Some(Planned { index, range, logits })
+    }
+
+    /// Gives a sequence pages for its first `n_tokens` positions, from younger ones if need be.
+    fn make_room(&mut self, index: usize, n_tokens: usize) -> bool {
+        while self.running[index].pages.len() * PAGE_TOKENS < n_tokens {
+            if let Some(page) = self.pages.alloc() {
+                self.running[index].pages.push(page);
+            } else if index + 1 < self.running.len() {
+                let Some(mut youngest) = self.running.pop() else { return false };
+                youngest.preempt(&mut self.pages);
+                self.waiting.push_front(youngest);
+                self.tally.preemptions += 1;
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Runs the model and turns logits into outcomes, many sequences at a time.
+    fn compute(&mut self, plan: &[Planned]) -> Result<Vec<Outcome>, GenerateError> {
+        let running = &self.running;
+        let chunks: Vec<_> = plan.iter().map(|p| running[p.index].chunk(p.range.clone(), p.logits)).collect();
+        let results =
+            self.backend.forward(&chunks).map_err(|error| GenerateError::EngineFailed { why: error.to_string() })?;
+        if results.len() != plan.len() {
+            return Err(GenerateError::EngineFailed { why: "the model answered another number of chunks".into() });
+        }
+        let mut outcomes: Vec<Outcome> = plan.iter().map(|_| Outcome::Computed).collect();
+        let vocab = self.limits.vocab_size;
+        self.cpu.for_each_chunk_mut(&mut outcomes, 1, |i, outcome| {
+            let (planned, sequence) = (&plan[i], &running[plan[i].index]);
+            let evaluated = match &results[i] {
+                Err(error) => Outcome::NonFinite(error.position),
+                Ok(rows) => {
+                    let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
+                    let outcome = sequence.evaluate(&self.cpu, planned.range.start, rows, vocab, &mut scratch);
+                    lock(&self.scratch).push(scratch);
+                    outcome
+                }
+            };
+            outcome[0] = evaluated;
+        });
+        Ok(outcomes)
+    }
+
+    fn apply(&mut self, plan: &[Planned], outcomes: Vec<Outcome>) {
+        let mut ended = Vec::new();
+        for (planned, outcome) in plan.iter().zip(outcomes) {
+            self.tally.computed_tokens += planned.range.len() as u64;
+            let sequence = &mut self.running[planned.index];
+            if let Outcome::NonFinite(position) = outcome {
+                ended.push((planned.index, Some(GenerateError::NonFinite { position })));
+                continue;
+            }
+            sequence.advance(planned.range.end, &mut self.pages);
+            match outcome {
+                Outcome::Drawn(Some((id, logprob))) => {
+                    self.tally.generated_tokens += 1;
+                    if let Some(finished) = sequence.push(id, logprob, self.backend.eog()) {
+                        self.tally.cached_tokens += sequence.cached as u64;
+                        self.tally.finish(&finished);
+                        self.answers.push(finished.answer);
+                        ended.push((planned.index, None));
+                    }
+                }
+                Outcome::Drawn(None) => {
+                    let position = planned.range.end - 1;
+                    ended.push((planned.index, Some(GenerateError::NonFinite { position })));
+                }
+                Outcome::Scored(scores) => {
+                    if self.take_scores(planned.index, &scores) {
+                        ended.push((planned.index, None));
+                    }
+                }
+                Outcome::Computed | Outcome::NonFinite(_) => {}
+            }
+        }
+        for (index, error) in ended.into_iter().rev() {
+            match error {
+                Some(error) => self.fail_sequence(index, error),
+                None => self.running.remove(index).release(&mut self.pages),
+            }
+        }
+    }
+
+    /// Notes log-probabilities; true when the sequence has all of its own.
+    fn take_scores(&mut self, index: usize, scores: &[(f32, bool)]) -> bool {
+        let sequence = &mut self.running[index];
+        let Task::Score(scoring) = &mut sequence.task else { return false };
+        scoring.scored += scores.len();
+        self.tally.scored_tokens += scores.len() as u64;
+        let (group_id, continuation) = (scoring.group, scoring.index);
+        let is_complete = sequence.computed >= sequence.to_compute();
+        let cached = sequence.cached;
+        let Some(group) = self.groups.get_mut(&group_id) else { return true };
+        let result = &mut group.scores[continuation];
+        result.logprobs.extend(scores.iter().map(|s| s.0));
+        result.is_argmax.extend(scores.iter().map(|s| s.1));
+        if is_complete {
+            group.finished += 1;
+            group.cached_tokens += cached;
+            self.tally.cached_tokens += cached as u64;
+            if group.finished == group.scores.len()
+                && let Some(group) = self.groups.remove(&group_id)
+            {
+                self.tally.finished += 1;
+                let answer = Scores { continuations: group.scores, cached_tokens: group.cached_tokens };
+                self.answers.push(Answer::Scores(group.answer, Ok(answer)));
+            }
+        }
+        is_complete
+    }
+
+    /// Ends a running sequence with an error, and with it the score request it belongs to.
+    fn fail_sequence(&mut self, index: usize, error: GenerateError) {
+        let mut sequence = self.running.remove(index);
+        sequence.release(&mut self.pages);
+        self.tell(&sequence, error);
+    }
+
+    /// Answers a sequence's client with an error; the rest of its group is swept away before the next step.
+    fn tell(&mut self, sequence: &Sequence, error: GenerateError) {
+        let answer = match &sequence.task {
+            Task::Generate(_) => sequence.failure(error),
+            Task::Score(scoring) => {
+                self.groups.remove(&scoring.group).map(|group| Answer::Scores(group.answer, Err(error)))
+            }
+        };
+        self.tally.failed += u64::from(answer.is_some());
+        self.answers.extend(answer);
+    }
+
+    /// After a panic nothing in pages or scratch can be trusted: what was running fails, what waited starts over.
+    fn recover(&mut self) {
+        self.panics += 1;
+        tracing::error!(in_a_row = self.panics, "a step of the engine panicked; the requests in it have failed");
+        self.pages = Pages::new(self.backend.n_pages());
+        for sequence in std::mem::take(&mut self.running) {
+            self.tell(&sequence, GenerateError::EngineFailed { why: "a step panicked; see the log".into() });
+        }
+        self.waiting.iter_mut().for_each(Sequence::forget_pages);
+        if catch_unwind(AssertUnwindSafe(|| self.backend.reset())).is_err() {
+            tracing::error!("resetting the model after a panic panicked too");
+        }
+    }
+
+    fn fail_all(&mut self, error: &GenerateError) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for mut sequence in std::mem::take(&mut self.running).into_iter().chain(waiting) {
+            sequence.release(&mut self.pages);
+            self.tell(&sequence, error.clone());
+        }
+        let groups = self.groups.drain().map(|(_, group)| Answer::Scores(group.answer, Err(error.clone())));
+        let jobs = std::mem::take(&mut self.shared.lock().jobs);
+        let before = self.answers.len();
+        self.answers.extend(groups.chain(jobs.into_iter().map(|job| job.fail(error.clone()))));
+        self.tally.failed += (self.answers.len() - before) as u64;
+        self.starting = None;
+    }
+
+    /// Brings the counters up to date, then sends the answers they tell of.
+    fn report(&mut self) {
+        self.publish_stats();
+        self.answers.drain(..).for_each(Answer::send);
+    }
+
+    fn publish_stats(&mut self) {
+        let t = std::mem::take(&mut self.tally);
+        let mut inbox = self.shared.lock();
+        inbox.ready = self.panics < PANICS_UNTIL_NOT_READY;
+        for in_batch in t.in_batch {
+            // An eighth of each new sample: some ten requests until the estimate has moved.
+            inbox.service_time = inbox.service_time * 7 / 8 + in_batch / 8;
+        }
+        let s = &mut inbox.stats;
+        *s = EngineStats {
+            running: self.running.len(),
+            waiting: self.waiting.len() + usize::from(self.starting.is_some()),
+            kv_pages_used: self.pages.used(),
+            kv_pages_cached: self.pages.cached(),
+            steps: s.steps + u64::from(t.computed_tokens > 0),
+            computed_tokens: s.computed_tokens + t.computed_tokens,
+            prompt_tokens: s.prompt_tokens + t.prompt_tokens,
+            cached_tokens: s.cached_tokens + t.cached_tokens,
+            generated_tokens: s.generated_tokens + t.generated_tokens,
+            scored_tokens: s.scored_tokens + t.scored_tokens,
+            finished_requests: s.finished_requests + t.finished,
+            cancelled_requests: s.cancelled_requests + t.cancelled,
+            failed_requests: s.failed_requests + t.failed,
+            preemptions: s.preemptions + t.preemptions,
+            queue_time: s.queue_time + t.timings.queued,
+            time_to_first_token: s.time_to_first_token + t.timings.time_to_first_token(),
+            decode_time: s.decode_time + t.timings.decode,
+            ..*s
+        };
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,342 @@
+//! One sequence on its way through the model: its tokens, its pages, and what is to become of its logits.
+
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bantam_kernels::Cpu;
+use bantam_models::{LogitsWanted, RopeSet, SeqChunk};
+use tokio::sync::mpsc;
+
+use crate::{
+    backend::{Backend, PAGE_TOKENS, TextDecoder},
+    engine::{Answer, GenerateJob},
+    pages::{Namespace, PageKey, Pages, Parent},
+    request::{Event, FinishReason, GenerateError, GenerateRequest, ModelLimits, Timings, TokenLogprob, Usage},
+    rng,
+    sampling::{self, DrawKey, History, Scratch},
+    stop::StopMatcher,
+};
+
+/// A sequence and the pages it holds. All its full pages are in the prefix tree.
+pub(crate) struct Sequence {
+    /// Prompt, then what was drawn (or, to be scored, what was given).
+    pub(crate) tokens: Vec<u32>,
+    /// Positions whose keys and values are in `pages`.
+    pub(crate) computed: usize,
+    pub(crate) pages: Vec<u32>,
+    pub(crate) task: Task,
+    namespace: Arc<Namespace>,
+    prompt_len: usize,
+    /// Prompt tokens that were found in the prefix cache and not computed.
+    pub(crate) cached: usize,
+    /// Has lost its pages once: what it finds in the cache from then on, it may have computed itself.
+    preempted: bool,
+}
+
+/// What the logits are for.
+pub(crate) enum Task {
+    Generate(Box<Generating>),
+    Score(Scoring),
+}
+
+/// The answer so far.
+pub(crate) struct Generating {
+    request: GenerateRequest,
+    events: mpsc::Sender<Event>,
+    decoder: Box<dyn TextDecoder>,
+    stops: StopMatcher,
+    history: History,
+    seed: u64,
+    limit: usize,
+    drawn: usize,
+    submitted: Instant,
+    taken_up: Instant,
+    first_token: Option<Instant>,
+}
+
+/// One continuation of a score request.
+pub(crate) struct Scoring {
+    pub(crate) group: u64,
+    pub(crate) index: usize,
+    /// Continuation tokens whose log-probability is known.
+    pub(crate) scored: usize,
+}
+
+/// What a step's logits led to; made in parallel, applied in order.
+pub(crate) enum Outcome {
+    /// No logits were wanted yet.
+    Computed,
+    /// The next token, if one could be drawn.
+    Drawn(Option<(u32, Option<TokenLogprob>)>),
+    /// Log-probability and argmax flag per row.
+    Scored(Vec<(f32, bool)>),
+    /// The hidden state became NaN or infinite here.
+    NonFinite(usize),
+}
+
+/// A finished generation.
+pub(crate) struct Finished {
+    /// What its client has yet to hear.
+    pub(crate) answer: Answer,
+    pub(crate) timings: Timings,
+    pub(crate) in_batch: Duration,
+}
+
+impl Sequence {
+    pub(crate) fn generate(job: GenerateJob, backend: &dyn Backend, limits: &ModelLimits) -> Self {
+        let GenerateJob { mut request, events, submitted } = job;
+        let tokens = std::mem::take(&mut request.prompt);
+        let limit = request.max_tokens.unwrap_or(usize::MAX).min(limits.context_length.saturating_sub(tokens.len()));
+        let rope = backend.rope_set(tokens.len() + limit);
+        let namespace = Arc::new(Namespace { salt: request.cache_salt.take(), rope });
+        let generating = Generating {
+            decoder: backend.text_decoder(&tokens),
+            stops: StopMatcher::new(&request.stop),
+            history: History::new(&request.sampling, &tokens),
+            seed: request.sampling.seed.unwrap_or_else(rng::fresh_seed),
+            limit,
+            drawn: 0,
+            submitted,
+            taken_up: Instant::now(),
+            first_token: None,
+            request,
+            events,
+        };
+        Self::new(tokens.len(), tokens, namespace, Task::Generate(Box::new(generating)))
+    }
+
+    pub(crate) fn score(prompt: &[u32], continuation: &[u32], namespace: Arc<Namespace>, scoring: Scoring) -> Self {
+        let tokens = [prompt, continuation].concat();
+        Self::new(prompt.len(), tokens, namespace, Task::Score(scoring))
+    }
+
+    fn new(prompt_len: usize, tokens: Vec<u32>, namespace: Arc<Namespace>, task: Task) -> Self {
+        Sequence { tokens, computed: 0, pages: Vec::new(), task, namespace, prompt_len, cached: 0, preempted: false }
+    }
+
+    /// Nobody waits for the answer. Scores are asked for through their group.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(&self.task, Task::Generate(g) if g.events.is_closed())
+    }
+
+    pub(crate) fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+
+    /// Tokens that must go through the model before anything new is known. The last token of a continuation is only
+    /// looked up in the row before it.
+    pub(crate) fn to_compute(&self) -> usize {
+        match &self.task {
+            Task::Generate(_) => self.tokens.len(),
+            Task::Score(_) => self.tokens.len() - 1,
+        }
+    }
+
+    /// First position whose row of logits is wanted: it must be computed even if its page is cached.
+    fn first_wanted(&self) -> usize {
+        match &self.task {
+            Task::Generate(_) => self.tokens.len() - 1,
+            Task::Score(s) => self.prompt_len - 1 + s.scored,
+        }
+    }
+
+    /// Only the token drawn last is missing.
+    pub(crate) fn is_decoding(&self) -> bool {
+        matches!(self.task, Task::Generate(_)) && self.computed + 1 == self.tokens.len()
+    }
+
+    /// Pages it needs beyond those it holds until everything known is computed.
+    pub(crate) fn pages_missing(&self) -> usize {
+        self.to_compute().div_ceil(PAGE_TOKENS).saturating_sub(self.pages.len())
+    }
+
+    /// Content of page `n`, if its tokens are known; the pages before it must be computed.
+    fn page_key(&self, n: usize) -> Option<PageKey> {
+        let tokens = self.tokens.get(n * PAGE_TOKENS..(n + 1) * PAGE_TOKENS)?.try_into().ok()?;
+        let parent = match n.checked_sub(1) {
+            None => Parent::Root(Arc::clone(&self.namespace)),
+            Some(before) => Parent::Page(*self.pages.get(before)?),
+        };
+        Some(PageKey { parent, tokens })
+    }
+
+    /// Content of the page that is being filled, if all of it is known.
+    pub(crate) fn current_page_key(&self) -> Option<PageKey> {
+        self.page_key(self.computed / PAGE_TOKENS)
+    }
+
+    /// The next page's content, if somebody else's page could stand in for it: nothing of it is computed yet, and no
+    /// logits are wanted from it.
+    pub(crate) fn shareable_page_key(&self) -> Option<PageKey> {
+        let is_open = self.computed.is_multiple_of(PAGE_TOKENS) && self.computed + PAGE_TOKENS <= self.first_wanted();
+        is_open.then(|| self.current_page_key()).flatten()
+    }
+
+    /// Takes over every page of the prefix that is in the tree by now.
+    pub(crate) fn take_cached(&mut self, pages: &mut Pages) {
+        // A page taken for filling and not begun is given back first.
+        if self.shareable_page_key().is_some_and(|key| pages.contains(&key)) {
+            while self.pages.len() > self.computed / PAGE_TOKENS {
+                self.pages.pop().into_iter().for_each(|page| pages.release(page));
+            }
+        }
+        while let Some(key) = self.shareable_page_key() {
+            let Some(page) = pages.acquire(&key) else { return };
+            self.pages.push(page);
+            self.computed += PAGE_TOKENS;
+            if !self.preempted {
+                self.cached += PAGE_TOKENS;
+            }
+        }
+    }
+
+    /// Puts pages that have become full into the tree.
+    fn publish(&mut self, before: usize, pages: &mut Pages) {
+        for n in before / PAGE_TOKENS..self.computed / PAGE_TOKENS {
+            if let Some(key) = self.page_key(n) {
+                self.pages[n] = pages.publish(self.pages[n], key);
+            }
+        }
+    }
+
+    /// Lets go of all pages; everything would have to be computed again.
+    pub(crate) fn release(&mut self, pages: &mut Pages) {
+        while let Some(page) = self.pages.pop() {
+            pages.release(page);
+        }
+        self.computed = 0;
+    }
+
+    /// Puts back what [`Sequence::take_cached`] took, as if it had never been.
+    pub(crate) fn give_back(&mut self, pages: &mut Pages) {
+        self.release(pages);
+        if !self.preempted {
+            self.cached = 0;
+        }
+    }
+
+    /// Gives up its pages for an older sequence.
+    pub(crate) fn preempt(&mut self, pages: &mut Pages) {
+        self.release(pages);
+        self.preempted = true;
+    }
+
+    /// Forgets pages whose content is lost.
+    pub(crate) fn forget_pages(&mut self) {
+        self.pages.clear();
+        self.computed = 0;
+        self.preempted = true;
+    }
+
+    /// The next piece that may go through the model with `rows` rows, of which `score_rows` may have logits to score.
+    /// The range may be empty.
+    pub(crate) fn next_range(&self, rows: usize, score_rows: usize) -> (Range<usize>, LogitsWanted) {
+        let start = self.computed;
+        let end = (start + rows).min(self.to_compute());
+        match &self.task {
+            Task::Generate(_) if end == self.tokens.len() => (start..end, LogitsWanted::Last),
+            Task::Generate(_) => (start..end, LogitsWanted::None),
+            Task::Score(_) if start < self.first_wanted() => (start..end.min(self.first_wanted()), LogitsWanted::None),
+            Task::Score(_) => (start..end.min(start + score_rows), LogitsWanted::All),
+        }
+    }
+
+    pub(crate) fn chunk(&self, range: Range<usize>, logits: LogitsWanted) -> SeqChunk<'_> {
+        SeqChunk { first_pos: range.start, tokens: &self.tokens[range], pages: &self.pages, rope: self.rope(), logits }
+    }
+
+    fn rope(&self) -> RopeSet {
+        self.namespace.rope
+    }
+
+    /// Turns the logits of a chunk into what they are for; changes nothing.
+    pub(crate) fn evaluate(
+        &self,
+        cpu: &Cpu,
+        first: usize,
+        rows: &[f32],
+        vocab: usize,
+        scratch: &mut Scratch,
+    ) -> Outcome {
+        if rows.is_empty() {
+            return Outcome::Computed;
+        }
+        match &self.task {
+            Task::Generate(g) => {
+                let key = DrawKey { seed: g.seed, choice_index: g.request.choice_index, position: self.tokens.len() };
+                let drawn = sampling::draw(cpu, rows, &g.request.sampling, &g.history, key, scratch);
+                Outcome::Drawn(drawn.map(|id| {
+                    let logprob = g.request.logprobs.map(|n| sampling::logprob(cpu, rows, id, n, scratch));
+                    (id, logprob)
+                }))
+            }
+            Task::Score(_) => {
+                let targets = self.tokens[first + 1..].iter();
+                let scores = rows.chunks_exact(vocab).zip(targets);
+                Outcome::Scored(scores.map(|(row, &id)| sampling::score(cpu, row, id, scratch)).collect())
+            }
+        }
+    }
+
+    /// Takes note that everything up to `end` is computed.
+    pub(crate) fn advance(&mut self, end: usize, pages: &mut Pages) {
+        let before = self.computed;
+        self.computed = end;
+        self.publish(before, pages);
+    }
+
+    /// Takes a drawn token and tells the client; `Some` if it was the last.
+    pub(crate) fn push(&mut self, id: u32, logprob: Option<TokenLogprob>, eog: &[u32]) -> Option<Finished> {
+        let Task::Generate(g) = &mut self.task else { return None };
+        let now = Instant::now();
+        let first_token = *g.first_token.get_or_insert(now);
+        self.tokens.push(id);
+        g.drawn += 1;
+        g.history.push(&g.request.sampling, id);
+
+        let end = (!g.request.ignore_eos && eog.contains(&id)) || g.request.stop_tokens.contains(&id);
+        let mut passed = g.stops.push(&if end { g.decoder.finish() } else { g.decoder.push(id) });
+        let at_limit = g.drawn >= g.limit;
+        if passed.stop.is_none() && at_limit && !end {
+            let rest = g.stops.push(&g.decoder.finish());
+            passed.text.push_str(&rest.text);
+            passed.stop = rest.stop;
+        }
+        if passed.stop.is_none() && (end || at_limit) {
+            passed.text.push_str(&g.stops.finish());
+        }
+        let finish = match passed.stop {
+            Some(_) => Some(FinishReason::Stop),
+            None if end => Some(FinishReason::Stop),
+            None => at_limit.then_some(FinishReason::Length),
+        };
+        // The channel has room for every event, so a send only fails when the client is gone; the next sweep sees that.
+        g.events.try_send(Event::Token { id, text: passed.text, logprob, end }).ok();
+        let finish = finish?;
+        let timings = Timings {
+            queued: g.taken_up.duration_since(g.submitted),
+            prefill: first_token.duration_since(g.taken_up),
+            decode: now.duration_since(first_token),
+        };
+        let done = Event::Done {
+            finish,
+            matched_stop: passed.stop.and_then(|s| g.request.stop.get(s).cloned()),
+            usage: Usage { prompt_tokens: self.prompt_len, cached_tokens: self.cached, completion_tokens: g.drawn },
+            timings,
+            seed: g.seed,
+        };
+        let answer = Answer::Event(g.events.clone(), done);
+        Some(Finished { answer, timings, in_batch: now.duration_since(g.taken_up) })
+    }
+
+    /// What the client of a generation that failed is to hear. Scores are answered through their group.
+    pub(crate) fn failure(&self, error: GenerateError) -> Option<Answer> {
+        match &self.task {
+            Task::Generate(g) => Some(Answer::Event(g.events.clone(), Event::Error(error))),
+            Task::Score(_) => None,
+        }
+    }
+}

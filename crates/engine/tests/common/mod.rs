@@ -1,0 +1,233 @@
+//! A toy model: its logits are a hash of the tokens that it finds in the pages, so a page that is shared, freed or
+//! overwritten wrongly changes its answer at once.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bantam_engine::{Backend, Engine, EngineConfig, KvBudget, PAGE_TOKENS, TextDecoder};
+use bantam_kernels::{Cpu, CpuConfig};
+use bantam_models::{ForwardError, LogitsWanted, NonFinite, RopeSet, SeqChunk};
+
+pub const VOCAB: usize = 64;
+/// Ends an answer.
+pub const EOG: u32 = 1;
+/// Its hidden state is not finite.
+pub const NAN: u32 = 62;
+/// The model panics over it.
+pub const BOMB: u32 = 63;
+/// Ids below it are harmless.
+pub const PLAIN: u32 = 60;
+/// Sequences that may grow longer use the long rope set.
+pub const SHORT_CONTEXT: usize = 512;
+
+/// What one chunk of a step was.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub first_pos: usize,
+    pub n_tokens: usize,
+    pub first_token: u32,
+    pub n_logits: usize,
+}
+
+#[derive(Clone)]
+pub struct Toy {
+    pub n_pages: usize,
+    pub context_length: usize,
+    pub step_time: Duration,
+    pub steps: Arc<Mutex<Vec<Vec<Row>>>>,
+    slots: Vec<[u32; PAGE_TOKENS]>,
+    rows: Vec<Vec<f32>>,
+    cpu: Cpu,
+}
+
+impl Toy {
+    pub fn new(n_pages: usize) -> Self {
+        Toy {
+            n_pages,
+            context_length: 4096,
+            step_time: Duration::ZERO,
+            steps: Arc::default(),
+            slots: vec![[u32::MAX; PAGE_TOKENS]; n_pages],
+            rows: Vec::new(),
+            cpu: Cpu::new(CpuConfig { n_threads: 2, ..CpuConfig::default() }).unwrap(),
+        }
+    }
+
+    /// Every step takes at least this long.
+    pub fn slow(self, step_time: Duration) -> Self {
+        Toy { step_time, ..self }
+    }
+
+    pub fn start(self, config: EngineConfig) -> Engine {
+        Engine::with_backend(Box::new(self), config).unwrap()
+    }
+}
+
+/// An engine over a toy of `n_pages`.
+pub fn engine(n_pages: usize, config: EngineConfig) -> Engine {
+    Toy::new(n_pages).start(config)
+}
+
+pub fn config() -> EngineConfig {
+    EngineConfig { kv_budget: KvBudget::Pages(0), ..EngineConfig::default() }
+}
+
+/// The toy's logits after these tokens.
+pub fn logits(tokens: &[u32], rope: RopeSet) -> Vec<f32> {
+    let mut h = 0xcbf2_9ce4_8422_2325u64 ^ (rope == RopeSet::Long) as u64;
+    for &t in tokens {
+        h = mix(h ^ u64::from(t).wrapping_add(0x9E37_79B9));
+    }
+    (0..VOCAB as u64)
+        .map(|id| {
+            let bits = mix(h.wrapping_add(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+            let logit = (bits >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
+            // The toy never draws the tokens that break it, and rarely the one that ends it.
+            if id >= u64::from(PLAIN) {
+                f32::NEG_INFINITY
+            } else {
+                logit - if id == u64::from(EOG) { 2.0 } else { 0.0 }
+            }
+        })
+        .collect()
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// Spells token ids as text: two letters each, except that ids ending in 7 are half of a two-byte character.
+struct Speller {
+    half: bool,
+}
+
+pub fn spell(id: u32) -> String {
+    let letter = |n: u32| char::from(b'a' + (n % 26) as u8);
+    [letter(id), letter(id / 3)].iter().collect()
+}
+
+impl TextDecoder for Speller {
+    fn push(&mut self, id: u32) -> String {
+        match (id % 10 == 7, self.half) {
+            (true, false) => {
+                self.half = true;
+                String::new()
+            }
+            (true, true) => {
+                self.half = false;
+                "é".into()
+            }
+            (false, true) => {
+                self.half = false;
+                format!("\u{FFFD}{}", spell(id))
+            }
+            (false, false) => spell(id),
+        }
+    }
+
+    fn finish(&mut self) -> String {
+        if std::mem::take(&mut self.half) { "\u{FFFD}".into() } else { String::new() }
+    }
+}
+
+/// What the toy's decoder makes of these tokens.
+pub fn text_of(tokens: &[u32]) -> String {
+    let mut speller = Speller { half: false };
+    let mut text: String = tokens.iter().map(|&id| speller.push(id)).collect();
+    text.push_str(&speller.finish());
+    text
+}
+
+impl Backend for Toy {
+    fn vocab_size(&self) -> usize {
+        VOCAB
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn n_pages(&self) -> usize {
+        self.n_pages
+    }
+
+    fn eog(&self) -> &[u32] {
+        &[EOG]
+    }
+
+    fn rope_set(&self, total_len: usize) -> RopeSet {
+        if total_len > SHORT_CONTEXT { RopeSet::Long } else { RopeSet::Short }
+    }
+
+    fn text_decoder(&self, _prompt: &[u32]) -> Box<dyn TextDecoder> {
+        Box::new(Speller { half: false })
+    }
+
+    fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    fn forward(&mut self, chunks: &[SeqChunk<'_>]) -> Result<Vec<Result<&[f32], NonFinite>>, ForwardError> {
+        std::thread::sleep(self.step_time);
+        assert!(!chunks.is_empty());
+        let at = |pages: &[u32], pos: usize| (pages[pos / PAGE_TOKENS] as usize, pos % PAGE_TOKENS);
+        for (i, c) in chunks.iter().enumerate() {
+            assert!(!c.tokens.is_empty() && !c.tokens.contains(&BOMB), "boom");
+            for (j, &token) in c.tokens.iter().enumerate() {
+                let (page, slot) = at(c.pages, c.first_pos + j);
+                let others = chunks.iter().enumerate().filter(|(o, _)| *o != i);
+                assert!(others.clone().all(|(_, o)| !o.pages.contains(&(page as u32))), "writes to a shared page");
+                self.slots[page][slot] = token;
+            }
+        }
+        self.rows.clear();
+        for c in chunks {
+            let mut rows = Vec::new();
+            for n in c.logits.rows(c.tokens.len()) {
+                let tokens: Vec<u32> =
+                    (0..=c.first_pos + n).map(|pos| at(c.pages, pos)).map(|(p, s)| self.slots[p][s]).collect();
+                rows.extend(logits(&tokens, c.rope));
+            }
+            self.rows.push(rows);
+        }
+        self.steps.lock().unwrap().push(
+            chunks
+                .iter()
+                .map(|c| Row {
+                    first_pos: c.first_pos,
+                    n_tokens: c.tokens.len(),
+                    first_token: c.tokens[0],
+                    n_logits: if c.logits == LogitsWanted::All { c.tokens.len() } else { 0 },
+                })
+                .collect(),
+        );
+        let result = |(c, rows): (&SeqChunk<'_>, &'_ Vec<f32>)| match c.tokens.iter().position(|&t| t == NAN) {
+            Some(n) => Err(NonFinite { position: c.first_pos + n }),
+            None => Ok(rows.len()),
+        };
+        let lengths: Vec<Result<usize, NonFinite>> = chunks.iter().zip(&self.rows).map(result).collect();
+        Ok(lengths.into_iter().zip(&self.rows).map(|(l, rows)| l.map(|n| &rows[..n])).collect())
+    }
+
+    fn reset(&mut self) {
+        self.rows.clear();
+        self.slots.fill([u32::MAX; PAGE_TOKENS]);
+    }
+}
+
+/// Waits until the engine has nothing to do, or fails.
+pub fn wait_idle(engine: &Engine) {
+    for _ in 0..2000 {
+        let s = engine.stats();
+        if s.running == 0 && s.waiting == 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the engine did not become idle: {:?}", engine.stats());
+}
