@@ -7,9 +7,6 @@
 use bantam_kernels::Cpu;
 use bantam_models::{ForwardError, NonFinite, RopeSet, SeqChunk};
 
-/// Tokens per KV page.
-pub const PAGE_TOKENS: usize = 16;
-
 /// Turns a growing sequence of token ids into text.
 pub trait TextDecoder: Send + Sync {
     /// Text that became complete with this token; never part of a character.

@@ -12,10 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bantam_kernels::attention::{KvType, PAGE_TOKENS};
+use bantam_models::ForwardError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    backend::{Backend, PAGE_TOKENS},
+    backend::Backend,
+    local::{EngineParts, LocalModel},
     request::{Completion, Event, GenerateError, GenerateRequest, ModelLimits, ScoreRequest, Scores, SubmitError},
     scheduler::Scheduler,
     stats::EngineStats,
@@ -30,6 +33,8 @@ pub struct EngineConfig {
     pub max_sequences: usize,
     /// Memory for keys and values.
     pub kv_budget: KvBudget,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
     /// Longest sequence to serve; `None` is the model's own context. Never more than model and KV pool can hold.
     pub context_length: Option<usize>,
     /// Prompt tokens computed per step, over all sequences, beside the running ones' next tokens. Small keeps streams
@@ -54,6 +59,7 @@ impl Default for EngineConfig {
             queue_len: 256,
             max_sequences: 64,
             kv_budget: KvBudget::Bytes(1 << 30),
+            kv_type: KvType::F16,
             context_length: None,
             prefill_chunk: 256,
             score_rows: 32,
@@ -72,6 +78,9 @@ pub enum EngineError {
         /// What is wrong and what would be right.
         why: String,
     },
+    /// There is no memory for keys and values.
+    #[error("cannot set up the KV pool: {0}")]
+    KvPool(#[from] ForwardError),
     /// The engine thread could not be started.
     #[error("cannot start the engine thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -211,7 +220,18 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Starts the engine thread over any [`Backend`].
+    /// Starts the engine thread over a decoder and its tokenizer.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`] names a value that cannot work; [`EngineError::KvPool`] if its memory cannot be had;
+    /// [`EngineError::Thread`] if no thread can be started.
+    pub fn start(parts: EngineParts, config: EngineConfig) -> Result<Engine, EngineError> {
+        let model = LocalModel::new(parts, &config)?;
+        Self::with_backend(Box::new(model), config)
+    }
+
+    /// Starts the engine thread over any [`Backend`], which brings its own pages: `kv_budget` and `kv_type` are not
+    /// looked at.
     ///
     /// # Errors
     /// [`EngineError::Config`] names a value that cannot work; [`EngineError::Thread`] if no thread can be started.

@@ -7,6 +7,7 @@
 
 mod backend;
 mod engine;
+mod local;
 mod pages;
 mod request;
 mod rng;
@@ -16,8 +17,10 @@ mod sequence;
 mod stats;
 mod stop;
 
-pub use backend::{Backend, PAGE_TOKENS, TextDecoder};
+pub use backend::{Backend, TextDecoder};
+pub use bantam_kernels::attention::{KvType, PAGE_TOKENS};
 pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle};
+pub use local::EngineParts;
 pub use request::{
     Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, MAX_CONTINUATIONS,
     MAX_LOGPROBS, MAX_SALT_BYTES, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS, ModelLimits, ScoreRequest, Scores,

@@ -11,9 +11,8 @@ use std::{
     sync::Arc,
 };
 
+use bantam_kernels::attention::PAGE_TOKENS;
 use bantam_models::RopeSet;
-
-use crate::backend::PAGE_TOKENS;
 
 /// What else keys and values depend on besides the tokens, and with whom they may be shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -15,12 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bantam_kernels::Cpu;
+use bantam_kernels::{Cpu, attention::PAGE_TOKENS};
 use bantam_models::LogitsWanted;
 use tokio::sync::oneshot;
 
 use crate::{
-    backend::{Backend, PAGE_TOKENS},
+    backend::Backend,
     engine::{Answer, EngineConfig, Job, Phase, ScoreJob, Shared},
     pages::{Namespace, PageKey, Pages},
     request::{ContinuationScore, GenerateError, ModelLimits, ScoreRequest, Scores, Timings},

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bantam_kernels::Cpu;
+use bantam_kernels::{Cpu, attention::PAGE_TOKENS};
 use bantam_models::{LogitsWanted, RopeSet, SeqChunk};
 use tokio::sync::mpsc;
 
 use crate::{
-    backend::{Backend, PAGE_TOKENS, TextDecoder},
+    backend::{Backend, TextDecoder},
     engine::{Answer, GenerateJob},
     pages::{Namespace, PageKey, Pages, Parent},
     request::{Event, FinishReason, GenerateError, GenerateRequest, ModelLimits, Timings, TokenLogprob, Usage},

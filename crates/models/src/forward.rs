@@ -23,7 +23,7 @@ pub struct ForwardOutput<'a> {
     chunks: &'a [ChunkRows],
 }
 
-impl ForwardOutput<'_> {
+impl<'a> ForwardOutput<'a> {
     /// The logits of a chunk, `[rows wanted][vocab_size]`; empty where none were wanted.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl ForwardOutput<'_> {
     ///
     /// # Panics
     /// When `chunk` is not an index into the batch.
-    pub fn rows(&self, chunk: usize) -> Result<&[f32], NonFinite> {
+    pub fn rows(&self, chunk: usize) -> Result<&'a [f32], NonFinite> {
         let ChunkRows { wanted, non_finite, .. } = &self.chunks[chunk];
         match non_finite {
             Some(fault) => Err(*fault),

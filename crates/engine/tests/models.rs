@@ -1,0 +1,167 @@
+//! Real decoders (tiny ones of every family) through the whole engine: what comes out is the same bits however it was
+//! scheduled and on whatever it ran.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::{path::PathBuf, sync::Arc};
+
+use bantam_engine::{
+    Completion, Engine, EngineConfig, EngineParts, FinishReason, GenerateRequest, KvBudget, KvType, SamplingParams,
+    ScoreRequest,
+};
+use bantam_formats::{Gguf, Tokenizer};
+use bantam_kernels::{Cpu, CpuConfig, isa::IsaLevel};
+use bantam_models::Model;
+
+const FAMILIES: [&str; 9] =
+    ["llama", "llama-quantized", "llama3-rope", "mistral", "qwen2", "gemma2", "gemma3", "phi3", "phi3-longrope"];
+
+/// What a run may differ in without any consequence.
+#[derive(Clone)]
+struct Setup {
+    cpu: CpuConfig,
+    engine: EngineConfig,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            cpu: CpuConfig { n_threads: 1, isa: None },
+            engine: EngineConfig { kv_budget: KvBudget::Pages(256), ..EngineConfig::default() },
+        }
+    }
+}
+
+impl Setup {
+    fn start(&self, family: &str) -> Engine {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures").join(family);
+        let gguf = Gguf::open(path.join("model.gguf")).unwrap();
+        let cpu = Cpu::new(self.cpu).unwrap();
+        let model = Arc::new(Model::load_gguf(&cpu, &gguf).unwrap());
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf).unwrap());
+        Engine::start(EngineParts { model, tokenizer, cpu }, self.engine.clone()).unwrap()
+    }
+}
+
+/// The `n`-th of a family of different requests: other lengths, other parameters, other seeds.
+fn request(engine: &Engine, n: usize) -> GenerateRequest {
+    let vocab = engine.limits().vocab_size;
+    let len = 1 + (n * 11) % 45;
+    let sampling = match n % 3 {
+        0 => SamplingParams::greedy(),
+        1 => SamplingParams { seed: Some(n as u64), ..SamplingParams::default() },
+        _ => SamplingParams {
+            seed: Some(n as u64),
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.9,
+            min_p: 0.01,
+            repetition_penalty: 1.1,
+            presence_penalty: 0.2,
+            frequency_penalty: 0.1,
+            logit_bias: vec![(3, -5.0)],
+        },
+    };
+    GenerateRequest {
+        max_tokens: Some(8 + n % 12),
+        sampling,
+        logprobs: Some(20),
+        ignore_eos: true,
+        ..GenerateRequest::new((0..len).map(|i| ((i * i * 31 + i * 7 + n * 5) % vocab) as u32).collect())
+    }
+}
+
+/// Everything of an answer that must not change, floats as bits.
+fn essence(c: &Completion) -> (Vec<u32>, String, FinishReason, Vec<(u32, Vec<(u32, u32)>)>) {
+    let bits =
+        c.logprobs.iter().map(|l| (l.logprob.to_bits(), l.top.iter().map(|&(id, p)| (id, p.to_bits())).collect()));
+    (c.tokens.clone(), c.text.clone(), c.finish, bits.collect())
+}
+
+fn run(engine: &Engine, r: GenerateRequest) -> Completion {
+    engine.generate(r).unwrap().blocking_collect().unwrap()
+}
+
+/// All requests alone, each in an engine that has seen nothing else.
+fn alone(setup: &Setup, family: &str, n_requests: usize) -> Vec<Completion> {
+    (0..n_requests)
+        .map(|n| {
+            let engine = setup.start(family);
+            let r = request(&engine, n);
+            run(&engine, r)
+        })
+        .collect()
+}
+
+fn assert_same(found: &[Completion], expected: &[Completion], what: &str) {
+    for (n, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(essence(a), essence(b), "request {n}, {what}");
+    }
+}
+
+/// All requests at once, then each again from the warm cache.
+fn check(setup: &Setup, family: &str, expected: &[Completion], what: &str) {
+    let engine = setup.start(family);
+    let all: Vec<_> = (0..expected.len()).map(|n| engine.generate(request(&engine, n)).unwrap()).collect();
+    let found: Vec<_> = all.into_iter().map(|g| g.blocking_collect().unwrap()).collect();
+    assert_same(&found, expected, what);
+    let again: Vec<_> = (0..expected.len()).map(|n| run(&engine, request(&engine, n))).collect();
+    assert!(again.iter().any(|c| c.usage.cached_tokens > 0));
+    assert_same(&again, expected, &format!("{what}, warm cache"));
+    assert_eq!(engine.stats().kv_pages_used, 0);
+}
+
+#[test]
+fn every_family_answers_alone_as_in_a_batch() {
+    for family in FAMILIES {
+        let setup = Setup::default();
+        let expected = alone(&setup, family, 4);
+        assert!(expected.iter().enumerate().all(|(n, c)| c.tokens.len() == 8 + n % 12));
+        check(&setup, family, &expected, family);
+    }
+}
+
+#[test]
+fn batch_threads_chunks_pages_and_instruction_sets_change_no_bit() {
+    for family in ["llama-quantized", "gemma3"] {
+        let base = Setup::default();
+        let expected = alone(&base, family, 17);
+        check(&base, family, &expected, "in a batch of 17");
+        for n_threads in [2, 3] {
+            let setup = Setup { cpu: CpuConfig { n_threads, isa: None }, ..base.clone() };
+            check(&setup, family, &expected, &format!("{n_threads} threads"));
+        }
+        for prefill_chunk in [1, 7, 16, 64, 512] {
+            let setup = Setup { engine: EngineConfig { prefill_chunk, ..base.engine.clone() }, ..base.clone() };
+            check(&setup, family, &expected, &format!("prefill_chunk {prefill_chunk}"));
+        }
+        for isa in IsaLevel::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let setup = Setup { cpu: CpuConfig { n_threads: 2, isa: Some(isa) }, ..base.clone() };
+            check(&setup, family, &expected, &format!("instruction set {isa}"));
+        }
+        // Room for two of the sequences: the others take turns.
+        let kv_budget = KvBudget::Pages(8);
+        let setup = Setup { engine: EngineConfig { kv_budget, ..base.engine.clone() }, ..base.clone() };
+        let engine = setup.start(family);
+        let all: Vec<_> = (0..17).map(|n| engine.generate(request(&engine, n)).unwrap()).collect();
+        let found: Vec<_> = all.into_iter().map(|g| g.blocking_collect().unwrap()).collect();
+        assert_same(&found, &expected, "8 pages");
+    }
+}
+
+#[test]
+fn scores_equal_the_logprobs_of_generation() {
+    for family in FAMILIES {
+        for kv_type in [KvType::F16, KvType::F32] {
+            let engine_config = EngineConfig { score_rows: 3, kv_type, ..Setup::default().engine };
+            let engine = Setup { engine: engine_config, ..Setup::default() }.start(family);
+            let r = request(&engine, 4);
+            let answer = run(&engine, r.clone());
+            let continuations = vec![answer.tokens.clone(), answer.tokens[..2].to_vec()];
+            let scores = engine.score(ScoreRequest::new(r.prompt, continuations)).unwrap().blocking_wait().unwrap();
+            let bits = |l: &[f32]| l.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
+            let generated: Vec<f32> = answer.logprobs.iter().map(|l| l.logprob).collect();
+            assert_eq!(bits(&scores.continuations[0].logprobs), bits(&generated), "{family}");
+            assert_eq!(bits(&scores.continuations[1].logprobs), bits(&generated[..2]), "{family}");
+        }
+    }
+}
