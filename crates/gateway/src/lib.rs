@@ -1,1 +1,30 @@
 //! The HTTP surfaces of Bantam.
+//!
+//! [`serve`] puts models behind the OpenAI API on one port, together with health checks, metrics and a chat page.
+//! The way of a request through this crate:
+//!
+//! 1. `server` accepts the connection, within a limit on connections and with timeouts on everything a peer may delay;
+//! 2. `observe` gives the request its id, checks the `Host`, and will log and count it when it ends, however it ends;
+//! 3. `body` reads the body within its limits;
+//! 4. `prepare` turns it into an engine request, on a blocking thread because templates and tokenizers are CPU work;
+//! 5. `answer` submits it and writes what comes back, whole or as server-sent events.
+//!
+//! Every fault on the way is an [`error`](mod@error) that names the field and the fix, in OpenAI's error object.
+
+mod answer;
+mod app;
+mod body;
+mod config;
+mod error;
+mod guard;
+mod host;
+mod metrics;
+mod model;
+mod observe;
+mod prepare;
+mod routes;
+mod server;
+
+pub use config::{ConfigError, GatewayConfig, Limits, Timeouts};
+pub use model::ServedModel;
+pub use server::{ServeError, serve};

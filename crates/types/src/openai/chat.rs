@@ -24,6 +24,9 @@ impl WireRequest for ChatRequest {
     fn from_parts(common: Common, own: ChatFields) -> Self {
         Self { common, own }
     }
+    fn common(&self) -> &Common {
+        &self.common
+    }
 }
 
 /// The fields only a chat request has. Those typed as [`Value`] are features a server may not have: they are read

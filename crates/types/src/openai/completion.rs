@@ -1,12 +1,12 @@
 //! `POST /v1/completions`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::{Common, FinishReason, Usage, WireRequest};
 
@@ -23,6 +23,9 @@ impl WireRequest for CompletionRequest {
     type Own = CompletionFields;
     fn from_parts(common: Common, own: CompletionFields) -> Self {
         Self { common, own }
+    }
+    fn common(&self) -> &Common {
+        &self.common
     }
 }
 
@@ -169,7 +172,7 @@ pub struct CompletionLogprobs {
     /// Their log probabilities; absent for the first token of an echoed prompt.
     pub token_logprobs: Vec<Option<f32>>,
     /// The likeliest tokens at each position, by text.
-    pub top_logprobs: Vec<Option<Map<String, Value>>>,
+    pub top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
     /// Where each token starts in the text, in characters.
     pub text_offset: Vec<usize>,
 }

@@ -31,6 +31,8 @@ pub trait WireRequest: Sized {
     type Own: DeserializeOwned;
     /// Puts the two halves together.
     fn from_parts(common: Common, own: Self::Own) -> Self;
+    /// The shared half.
+    fn common(&self) -> &Common;
 }
 
 /// Reads a request body. Fields that no type names are ignored.

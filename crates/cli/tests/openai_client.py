@@ -1,0 +1,273 @@
+"""Talks to a running Bantam with the official OpenAI client, as an application would.
+
+usage: python openai_client.py BASE_URL MODEL          (BASE_URL such as http://127.0.0.1:8080/v1)
+
+Every check runs; the program says which failed and then exits with 1.
+"""
+
+import asyncio
+import math
+import sys
+import traceback
+
+import openai
+
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
+BASE_URL, MODEL = sys.argv[1:]
+
+client = openai.OpenAI(base_url=BASE_URL, api_key="unused", timeout=120, max_retries=0)
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def chat(**options):
+    options = {"model": MODEL, "messages": user("What is the capital of France?"), "temperature": 0, "max_tokens": 24} | options
+    return client.chat.completions.create(**options)
+
+
+def complete(**options):
+    options = {"model": MODEL, "prompt": "The capital of France is", "temperature": 0, "max_tokens": 8} | options
+    return client.completions.create(**options)
+
+
+def equal(got, expected, what):
+    assert got == expected, f"{what}: got {got!r}, expected {expected!r}"
+
+
+def raises(kind, call, **fields):
+    try:
+        call()
+    except openai.APIStatusError as error:
+        assert type(error) is kind, f"got {type(error).__name__} ({error}), expected {kind.__name__}"
+        for name, value in fields.items():
+            equal(getattr(error, name), value, f"{kind.__name__}.{name}")
+        assert error.request_id, "an error has a request id"
+        return error
+    raise AssertionError(f"nothing was raised, expected {kind.__name__}")
+
+
+@check
+def models_are_listed_and_found():
+    names = [model.id for model in client.models.list()]
+    assert MODEL in names, f"{MODEL} is not among {names}"
+    model = client.models.retrieve(MODEL)
+    equal((model.id, model.object), (MODEL, "model"), "retrieved model")
+    raises(openai.NotFoundError, lambda: client.models.retrieve("no-such-model"), code="model_not_found", param="model")
+
+
+@check
+def chat_answers():
+    answer = chat()
+    choice = answer.choices[0]
+    equal((answer.object, answer.model, len(answer.choices)), ("chat.completion", MODEL, 1), "answer")
+    equal(choice.message.role, "assistant", "role")
+    assert "Paris" in choice.message.content, f"no Paris in {choice.message.content!r}"
+    assert choice.finish_reason in ("stop", "length"), choice.finish_reason
+    assert answer.system_fingerprint, "no fingerprint"
+    usage = answer.usage
+    assert usage.prompt_tokens > 5 and 0 < usage.completion_tokens <= 24, usage
+    equal(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens, "total tokens")
+    assert answer._request_id, "no request id"
+
+
+@check
+def a_repeated_prompt_comes_from_the_cache():
+    long = "Count the words of this text. " + "one two three four five six seven eight nine ten " * 20
+    chat(messages=user(long), max_tokens=1)
+    usage = chat(messages=user(long), max_tokens=1).usage
+    assert usage.prompt_tokens_details.cached_tokens > usage.prompt_tokens // 2, usage
+
+
+@check
+def a_stream_is_the_same_answer():
+    whole = chat()
+    text, usage, finish = "", None, None
+    for chunk in chat(stream=True, stream_options={"include_usage": True}):
+        equal(chunk.object, "chat.completion.chunk", "object")
+        if chunk.choices:
+            text += chunk.choices[0].delta.content or ""
+            finish = chunk.choices[0].finish_reason or finish
+        else:
+            usage = chunk.usage
+    equal(text, whole.choices[0].message.content, "streamed text")
+    equal(finish, whole.choices[0].finish_reason, "finish reason")
+    equal(usage.completion_tokens, whole.usage.completion_tokens, "streamed usage")
+
+
+@check
+def the_stream_helper_works():
+    options = {"model": MODEL, "messages": user("Say hello."), "temperature": 0, "max_tokens": 12}
+    with client.chat.completions.stream(**options) as stream:
+        deltas = "".join(event.delta for event in stream if event.type == "content.delta")
+        final = stream.get_final_completion()
+    equal(deltas, final.choices[0].message.content, "helper's text")
+
+
+@check
+def leaving_a_stream_early_is_harmless():
+    for _ in range(3):
+        stream = chat(stream=True, max_tokens=500, messages=user("Tell me a long story."))
+        next(iter(stream))
+        stream.close()
+    chat(max_tokens=1)
+
+
+@check
+def completions_answer():
+    answer = complete()
+    equal(answer.object, "text_completion", "object")
+    assert "Paris" in answer.choices[0].text, f"no Paris in {answer.choices[0].text!r}"
+    streamed = "".join(chunk.choices[0].text for chunk in complete(stream=True) if chunk.choices)
+    equal(streamed, answer.choices[0].text, "streamed text")
+    echoed = complete(echo=True).choices[0].text
+    equal(echoed, "The capital of France is" + answer.choices[0].text, "echoed text")
+
+
+@check
+def many_prompts_are_answered_in_order():
+    prompts = ["The capital of France is", "One, two, three,"]
+    together = complete(prompt=prompts)
+    equal([choice.index for choice in together.choices], [0, 1], "indices")
+    for choice, prompt in zip(together.choices, prompts):
+        equal(choice.text, complete(prompt=prompt).choices[0].text, f"answer to {prompt!r}")
+
+
+@check
+def n_answers_and_seeds():
+    options = {"n": 3, "temperature": 1, "seed": 42, "messages": user("Write a sentence about the sea.")}
+    first = [choice.message.content for choice in chat(**options).choices]
+    equal(len(set(first)), 3, "different answers")
+    equal([choice.message.content for choice in chat(**options).choices], first, "the same seed again")
+    other = [choice.message.content for choice in chat(**(options | {"seed": 43})).choices]
+    assert other != first, "another seed gave the same answers"
+    streamed = ["", "", ""]
+    for chunk in chat(stream=True, **options):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    equal(streamed, first, "streamed answers")
+
+
+@check
+def stop_strings():
+    text = complete(prompt="1, 2, 3, 4, 5,", max_tokens=24).choices[0].text
+    word = text.strip().split()[2]
+    stopped = complete(prompt="1, 2, 3, 4, 5,", max_tokens=24, stop=[word, "never to be seen"]).choices[0]
+    equal(stopped.text, text[: text.index(word)], "text before the stop string")
+    equal(stopped.finish_reason, "stop", "finish reason")
+
+
+@check
+def chat_logprobs():
+    choice = chat(logprobs=True, top_logprobs=5, max_tokens=6).choices[0]
+    entries = choice.logprobs.content
+    equal(b"".join(bytes(entry.bytes) for entry in entries).decode(), choice.message.content, "bytes of the tokens")
+    for entry in entries:
+        equal(len(entry.top_logprobs), 5, "alternatives")
+        equal(entry.top_logprobs[0].token, entry.token, "greedy takes the likeliest token")
+        total = sum(math.exp(top.logprob) for top in entry.top_logprobs)
+        assert 0 < total <= 1.0001, f"the probabilities add up to {total}"
+
+
+@check
+def completion_logprobs():
+    choice = complete(logprobs=3).choices[0]
+    lists = choice.logprobs
+    equal("".join(lists.tokens), choice.text, "text of the tokens")
+    equal(lists.text_offset[0], 0, "first offset")
+    for token, logprob, top in zip(lists.tokens, lists.token_logprobs, lists.top_logprobs):
+        equal(len(top), 3, "alternatives")
+        equal(top[token], logprob, "chosen token among the alternatives")
+
+
+@check
+def bias_and_length():
+    equal(chat(max_completion_tokens=3, max_tokens=openai.NOT_GIVEN).usage.completion_tokens, 3, "max_completion_tokens")
+    equal(chat(max_tokens=1).choices[0].finish_reason, "length", "finish reason")
+    plain = complete(max_tokens=4).choices[0].text
+    answer = client.completions.with_raw_response.create(
+        model=MODEL, prompt="The capital of France is", temperature=0, max_tokens=4, extra_body={"top_k": 1, "min_p": 0.1}
+    )
+    equal(answer.parse().choices[0].text, plain, "extensions")
+    equal(answer.headers["x-bantam-model"], MODEL, "x-bantam-model")
+
+
+@check
+def errors_are_typed():
+    raises(openai.NotFoundError, lambda: chat(model="gpt-4o"), code="model_not_found", param="model", status_code=404)
+    bad = openai.BadRequestError
+    raises(bad, lambda: chat(temperature=3), param="temperature", type="invalid_request_error")
+    raises(bad, lambda: chat(messages=[]), param="messages")
+    raises(bad, lambda: chat(messages=[{"role": "wizard", "content": "x"}]), param="messages[0].role")
+    raises(bad, lambda: chat(n=0), param="n")
+    raises(bad, lambda: chat(logit_bias={"x": 1}), param="logit_bias.x")
+    raises(bad, lambda: chat(max_tokens=-1), param="max_tokens")
+    raises(bad, lambda: complete(suffix="x"), param="suffix", code="unsupported_parameter")
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    raises(bad, lambda: chat(tools=tools), param="tools", code="unsupported_parameter")
+    raises(bad, lambda: chat(response_format={"type": "json_object"}), param="response_format")
+    image = [{"type": "image_url", "image_url": {"url": "data:,"}}]
+    raises(bad, lambda: chat(messages=[{"role": "user", "content": image}]), param="messages[0].content[0].type")
+    long = "word " * 200_000
+    raises(bad, lambda: chat(messages=user(long)), param="messages", code="context_length_exceeded")
+    raises(bad, lambda: complete(prompt=long), param="prompt", code="context_length_exceeded")
+    # Errors before a stream are statuses too.
+    raises(bad, lambda: chat(stream=True, temperature=-1), param="temperature")
+    error = raises(openai.APIStatusError, lambda: chat(messages=user("x" * 10_000_000)), status_code=413)
+    equal(error.code, "request_too_large", "code")
+    raises(openai.NotFoundError, lambda: client.embeddings.create(model=MODEL, input="x"), code="unknown_url")
+    chat(max_tokens=1)
+
+
+@check
+def a_client_may_give_up():
+    hasty = client.with_options(timeout=0.2)
+    try:
+        hasty.chat.completions.create(model=MODEL, messages=user("Tell me a very long story."), max_tokens=2000, seed=1)
+    except openai.APITimeoutError:
+        pass
+    else:
+        raise AssertionError("2000 tokens in a fifth of a second")
+    chat(max_tokens=1)
+
+
+@check
+def many_at_one_time():
+    async def run():
+        async with openai.AsyncOpenAI(base_url=BASE_URL, api_key="unused", timeout=300, max_retries=0) as many:
+            async def one(number):
+                text = ""
+                stream = await many.chat.completions.create(
+                    model=MODEL, messages=user(f"Tell me about the number {number}."), max_tokens=16, temperature=0, stream=True
+                )
+                async for chunk in stream:
+                    text += chunk.choices[0].delta.content or ""
+                return text
+            return await asyncio.gather(*(one(number) for number in range(16)))
+
+    together = asyncio.run(run())
+    assert all(together), f"an answer is empty: {together}"
+    alone = chat(messages=user("Tell me about the number 3."), max_tokens=16).choices[0].message.content
+    equal(together[3], alone, "the same request among 15 others")
+
+
+failed = []
+for run in CHECKS:
+    try:
+        run()
+        print(f"ok      {run.__name__}", flush=True)
+    except Exception as error:  # every check is to be seen, whatever the one before did
+        failed.append(run.__name__)
+        print(f"FAILED  {run.__name__}: {type(error).__name__}: {error}", flush=True)
+        traceback.print_exc()
+if failed:
+    sys.exit(f"{len(failed)} of {len(CHECKS)} checks failed: {', '.join(failed)}")
+print(f"{len(CHECKS)} checks passed with openai {openai.__version__}")

@@ -1,0 +1,127 @@
+//! What all requests share: the models, the limits in use, and whether the server is on its way out.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bantam_types::openai::ModelList;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::config::{GatewayConfig, Limits};
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+
+/// How far shutdown has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Serving.
+    Open,
+    /// Running requests may finish; new ones are refused.
+    Draining,
+    /// Running requests end now.
+    Ending,
+}
+
+pub(crate) struct App {
+    pub(crate) config: GatewayConfig,
+    pub(crate) models: Vec<Arc<ServedModel>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// Whether the address it listens on can be reached from this machine only.
+    pub(crate) loopback: bool,
+    /// One permit per request for an answer.
+    pub(crate) requests: Arc<Semaphore>,
+    /// One permit per byte of request body.
+    pub(crate) body_bytes: Arc<Semaphore>,
+    /// One permit per rendering and tokenising thread.
+    cpu_tasks: Arc<Semaphore>,
+}
+
+impl App {
+    pub(crate) fn new(config: GatewayConfig, models: Vec<ServedModel>, metrics: Metrics, loopback: bool) -> Self {
+        let Limits { concurrent_requests, buffered_bytes, cpu_tasks, .. } = config.limits;
+        Self {
+            config,
+            models: models.into_iter().map(Arc::new).collect(),
+            metrics,
+            phase: watch::Sender::new(Phase::Open),
+            loopback,
+            requests: Arc::new(Semaphore::new(concurrent_requests)),
+            body_bytes: Arc::new(Semaphore::new(buffered_bytes)),
+            cpu_tasks: Arc::new(Semaphore::new(cpu_tasks)),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Takes a place for one request, to be held until its answer has ended.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        if self.phase() > Phase::Open {
+            return Err(ApiError::ShuttingDown);
+        }
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| ApiError::TooManyRequests)
+    }
+
+    pub(crate) fn model(&self, id: Option<&str>) -> Result<&Arc<ServedModel>, ApiError> {
+        let served = || self.models.iter().map(|m| m.id.clone()).collect();
+        let Some(id) = id else { return Err(ApiError::ModelMissing { served: served() }) };
+        let found = self.models.iter().find(|m| m.id == id);
+        found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served: served() })
+    }
+
+    pub(crate) fn model_list(&self) -> ModelList {
+        ModelList { object: "list".into(), data: self.models.iter().map(|m| m.object()).collect() }
+    }
+
+    /// Runs CPU work on a blocking thread, so many at a time. Work that has begun is finished even when nobody waits
+    /// for it any more, and keeps its place until then.
+    pub(crate) async fn cpu_task<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let permit = Arc::clone(&self.cpu_tasks).acquire_owned().await.map_err(|_| ApiError::ShuttingDown)?;
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        task.await.unwrap_or_else(|e| Err(ApiError::internal(&e)))
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        // An instant too far away to be represented is as good as one a year away.
+        let now = Instant::now();
+        let year = std::time::Duration::from_secs(365 * 86_400);
+        Bounds {
+            deadline: now.checked_add(self.config.timeouts.request).unwrap_or(now + year),
+            phase: self.phase.subscribe(),
+        }
+    }
+}
+
+/// What ends a request besides its own end: its deadline, and the end of the server.
+pub(crate) struct Bounds {
+    deadline: Instant,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Bounds {
+    /// Waits for `work`, but no longer than the request may last.
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ApiError> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = tokio::time::sleep_until(self.deadline) => Err(ApiError::RequestTimeout),
+            () = ending(&mut self.phase) => Err(ApiError::ShuttingDown),
+        }
+    }
+}
+
+/// Waits until running requests have to end.
+pub(crate) async fn ending(phase: &mut watch::Receiver<Phase>) {
+    // The sender lives as long as the server.
+    drop(phase.wait_for(|p| *p == Phase::Ending).await);
+}

@@ -1,0 +1,226 @@
+//! Every way a request can fail, and what the client is told.
+//!
+//! This is the only place where faults meet HTTP: each variant has its status, its `type`, its `code` and the field
+//! it blames, in one table. Messages say what to change.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bantam_engine::{GenerateError, SubmitError};
+use bantam_formats::{TemplateError, TokenizerError};
+use bantam_types::openai::{ErrorBody, ErrorObject, ParseError};
+
+/// A request that failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("{message}")]
+    InvalidJson { message: String },
+    #[error("invalid value for '{param}': {why}")]
+    InvalidField { param: String, why: String },
+    #[error("'{param}' is not supported: {why}")]
+    Unsupported { param: String, why: String },
+    #[error("the field 'model' is missing; this server has {}", list(.served))]
+    ModelMissing { served: Vec<String> },
+    #[error("the model '{requested}' does not exist here; this server has {}", list(.served))]
+    ModelNotFound { requested: String, served: Vec<String> },
+    #[error("the model '{model}' has no chat template; use /v1/completions")]
+    NoChatTemplate { model: String },
+    #[error("{why}")]
+    Template { why: String },
+    #[error(
+        "this model's context is {context} tokens, but the {param} have {tokens}; at most {} leave room for an answer",
+        .context.saturating_sub(1)
+    )]
+    ContextLengthExceeded { param: &'static str, tokens: usize, context: usize },
+    #[error("unknown URL ({method} {path}); the API is under /v1, such as /v1/chat/completions")]
+    UnknownUrl { method: Method, path: String },
+    #[error("{method} is not allowed for {path}; the 'allow' header lists what is")]
+    MethodNotAllowed { method: Method, path: String },
+    #[error("the host '{host}' is not one this server answers to; add it to the allowed hosts or use localhost")]
+    HostNotAllowed { host: String },
+    #[error("the body must be JSON with 'content-type: application/json'; {found}")]
+    UnsupportedMediaType { found: String },
+    #[error("the body is larger than the {limit} bytes this server takes")]
+    BodyTooLarge { limit: usize },
+    #[error("the body did not arrive within {seconds} s")]
+    BodyTimeout { seconds: u64 },
+    #[error("the body could not be read: {why}")]
+    BodyBroken { why: String },
+    #[error("too many requests at one time; try again in a moment")]
+    TooManyRequests,
+    #[error("the queue of the model is full; try again in about {retry_after} s")]
+    QueueFull { retry_after: u64 },
+    #[error("the request took longer than this server allows; ask for fewer tokens")]
+    RequestTimeout,
+    #[error("the server is shutting down; send the request to another one or try again later")]
+    ShuttingDown,
+    #[error("{why}")]
+    Model { why: String },
+    #[error("the server failed at this request; its log has the reason")]
+    Internal,
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "no models".into(),
+        names => names.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The classes OpenAI's clients know.
+const INVALID_REQUEST: &str = "invalid_request_error";
+const RATE_LIMIT: &str = "rate_limit_error";
+const SERVER: &str = "server_error";
+const TIMEOUT: &str = "timeout_error";
+
+impl ApiError {
+    pub(crate) fn field(param: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::InvalidField { param: param.into(), why: why.into() }
+    }
+
+    pub(crate) fn unsupported(param: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Unsupported { param: param.into(), why: why.into() }
+    }
+
+    /// A fault of ours: the reason goes to the log, not to the client.
+    pub(crate) fn internal(reason: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%reason, "a request failed inside the server");
+        Self::Internal
+    }
+
+    /// A model that refuses a request; `input` is the field that the prompt came from.
+    pub(crate) fn submit(error: SubmitError, input: &'static str, context: usize) -> Self {
+        match error {
+            SubmitError::QueueFull { retry_after } => Self::QueueFull { retry_after: retry_after.as_secs().max(1) },
+            SubmitError::TooLong { prompt, .. } => {
+                Self::ContextLengthExceeded { param: input, tokens: prompt, context }
+            }
+            SubmitError::Invalid { param, why } => Self::field(
+                match param {
+                    "prompt" => input,
+                    "stop_tokens" => "stop_token_ids",
+                    other => other,
+                },
+                why,
+            ),
+            SubmitError::ShuttingDown => Self::ShuttingDown,
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.table().0
+    }
+
+    fn table(&self) -> (StatusCode, &'static str, Option<&'static str>) {
+        use StatusCode as S;
+        match self {
+            Self::InvalidJson { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("invalid_json")),
+            Self::InvalidField { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("invalid_value")),
+            Self::Unsupported { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("unsupported_parameter")),
+            Self::ModelMissing { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("missing_required_parameter")),
+            Self::ModelNotFound { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("model_not_found")),
+            Self::NoChatTemplate { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("no_chat_template")),
+            Self::Template { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("chat_template_error")),
+            Self::ContextLengthExceeded { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("context_length_exceeded")),
+            Self::UnknownUrl { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("unknown_url")),
+            Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, INVALID_REQUEST, Some("method_not_allowed")),
+            Self::HostNotAllowed { .. } => (S::FORBIDDEN, INVALID_REQUEST, Some("host_not_allowed")),
+            Self::UnsupportedMediaType { .. } => {
+                (S::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, Some("unsupported_media_type"))
+            }
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, INVALID_REQUEST, Some("request_too_large")),
+            Self::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, TIMEOUT, Some("request_timeout")),
+            Self::BodyBroken { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("incomplete_body")),
+            Self::TooManyRequests => (S::TOO_MANY_REQUESTS, RATE_LIMIT, Some("too_many_requests")),
+            Self::QueueFull { .. } => (S::TOO_MANY_REQUESTS, RATE_LIMIT, Some("queue_full")),
+            Self::RequestTimeout => (S::GATEWAY_TIMEOUT, TIMEOUT, Some("request_timeout")),
+            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, SERVER, Some("shutting_down")),
+            Self::Model { .. } => (S::INTERNAL_SERVER_ERROR, SERVER, Some("model_error")),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, Some("internal_error")),
+        }
+    }
+
+    fn param(&self) -> Option<&str> {
+        match self {
+            Self::InvalidField { param, .. } | Self::Unsupported { param, .. } => Some(param),
+            Self::ModelMissing { .. } | Self::ModelNotFound { .. } | Self::NoChatTemplate { .. } => Some("model"),
+            Self::Template { .. } => Some("messages"),
+            Self::ContextLengthExceeded { param, .. } => Some(param),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::QueueFull { retry_after } => Some(*retry_after),
+            Self::TooManyRequests | Self::ShuttingDown => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The object a client sees, as a body or inside a stream.
+    pub(crate) fn body(&self) -> ErrorBody {
+        let (_, kind, code) = self.table();
+        ErrorBody {
+            error: ErrorObject {
+                message: self.to_string(),
+                kind: kind.into(),
+                param: self.param().map(Into::into),
+                code: code.map(Into::into),
+            },
+        }
+    }
+}
+
+/// OpenAI's clients try again by themselves after some statuses; this header tells them when that is pointless.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        // The same request would fail the same way.
+        if matches!(self, Self::Model { .. } | Self::RequestTimeout | Self::BodyTimeout { .. }) {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        (self.status(), headers, Json(self.body())).into_response()
+    }
+}
+
+impl From<ParseError> for ApiError {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::Syntax { .. } => Self::InvalidJson { message: error.to_string() },
+            ParseError::Field { path, .. } if path == "." => {
+                Self::InvalidJson { message: "the body must be a JSON object".into() }
+            }
+            ParseError::Field { path, message } => Self::field(path, message),
+        }
+    }
+}
+
+impl From<TemplateError> for ApiError {
+    fn from(error: TemplateError) -> Self {
+        let hint = error.hint().map(|h| format!("; {h}")).unwrap_or_default();
+        Self::Template { why: format!("{error}{hint}") }
+    }
+}
+
+impl From<TokenizerError> for ApiError {
+    fn from(error: TokenizerError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<GenerateError> for ApiError {
+    fn from(error: GenerateError) -> Self {
+        match error {
+            GenerateError::NonFinite { .. } | GenerateError::EngineFailed { .. } => {
+                Self::Model { why: error.to_string() }
+            }
+            GenerateError::ShutDown => Self::ShuttingDown,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A model the gateway serves.
+
+use std::sync::Arc;
+
+use bantam_engine::Engine;
+use bantam_formats::{ChatTemplate, Tokenizer};
+use bantam_types::openai::ModelObject;
+
+/// A running model and what is needed to talk to it in text.
+pub struct ServedModel {
+    /// The name clients put in `model`.
+    pub id: String,
+    /// The engine that runs it.
+    pub engine: Engine,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Its chat template; without one only `/v1/completions` works.
+    pub template: Option<ChatTemplate>,
+    /// When the model came to this machine, in seconds since the Unix epoch.
+    pub created: u64,
+    /// SHA-256 of the model file in hex, if known.
+    pub digest: Option<String>,
+    /// Version of the arithmetic that computes it.
+    pub numerics: u32,
+}
+
+impl ServedModel {
+    /// Names exactly what computes the answers: the file by the start of its digest, and the arithmetic.
+    pub(crate) fn fingerprint(&self) -> String {
+        let digest = self.digest.as_deref().and_then(|d| d.get(..16)).unwrap_or("unknown");
+        format!("bantam-{digest}-n{}", self.numerics)
+    }
+
+    pub(crate) fn object(&self) -> ModelObject {
+        ModelObject {
+            id: self.id.clone(),
+            object: "model".into(),
+            created: self.created,
+            owned_by: "bantam".into(),
+            context_length: Some(self.engine.context_length()),
+            chat: Some(self.template.is_some()),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Which URL is answered by what.
+
+mod chat_page;
+mod generate;
+mod health;
+mod models;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, Method, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+
+use crate::app::App;
+use crate::config::ConfigError;
+use crate::error::ApiError;
+use crate::observe::{REQUEST_ID, observe};
+
+pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
+    let mut router = Router::new()
+        .route("/", get(chat_page::page))
+        .route("/v1/models", get(models::list))
+        // Ids may hold slashes.
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/v1/chat/completions", post(generate::chat))
+        .route("/v1/completions", post(generate::completions))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(unknown_url)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked));
+    if let Some(cors) = cors(&app)? {
+        router = router.layer(cors);
+    }
+    Ok(router.layer(middleware::from_fn_with_state(Arc::clone(&app), observe)).with_state(app))
+}
+
+fn cors(app: &App) -> Result<Option<CorsLayer>, ConfigError> {
+    let origins = app.config.cors_headers()?;
+    if origins.is_empty() {
+        return Ok(None);
+    }
+    let origin = if origins.iter().any(|o| o == "*") { AllowOrigin::from(Any) } else { AllowOrigin::list(origins) };
+    Ok(Some(
+        CorsLayer::new()
+            .allow_origin(origin)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, HeaderName::from_static("x-bantam-model")]),
+    ))
+}
+
+async fn unknown_url(request: Request) -> ApiError {
+    ApiError::UnknownUrl { method: request.method().clone(), path: request.uri().path().to_string() }
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    ApiError::MethodNotAllowed { method: request.method().clone(), path: request.uri().path().to_string() }
+}
+
+fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
+    let text = reason.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| reason.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
+    ApiError::internal(&text).into_response()
+}

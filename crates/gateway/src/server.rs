@@ -1,0 +1,233 @@
+//! Listening, connections, and going down in order.
+//!
+//! The accept loop is our own because its limits are the point: so many connections at a time (further ones wait in
+//! the system's backlog), a timeout on headers and idle connections, and a socket that notices clients who do not
+//! read. On shutdown the listener stays open while running requests finish, so that load balancers see `/readyz`
+//! fail and late clients get an error that says why; then everything closes.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::BuildError;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tower::Service;
+
+use crate::app::{App, Phase, ending};
+use crate::config::{ConfigError, GatewayConfig};
+use crate::guard::Guarded;
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+use crate::routes::router;
+
+/// Most bytes of headers, and of answer buffered per connection.
+const CONNECTION_BUFFER: usize = 64 << 10;
+
+/// How long connections get to send what is written once no request runs any more.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Pause after an accept that failed for want of a resource, such as file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A configuration value cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Two models have the same name, so requests could not tell them apart.
+    #[error("two models are called '{id}'; give one of them another name")]
+    DuplicateModel {
+        /// The name.
+        id: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {host}:{port}: {source}")]
+    Bind {
+        /// The host asked for.
+        host: String,
+        /// The port asked for.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The metrics could not be set up.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] BuildError),
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Serves `models` until `shutdown` completes and running requests have finished, or the drain timeout has passed.
+///
+/// `ready` is called with the bound address once connections are accepted. Must run inside a tokio runtime with time
+/// and I/O enabled. Engines are left running: whoever started them shuts them down.
+///
+/// # Errors
+/// See [`ServeError`]; once `ready` was called nothing fails.
+pub async fn serve(
+    config: GatewayConfig,
+    models: Vec<ServedModel>,
+    ready: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    config.validate()?;
+    for (i, model) in models.iter().enumerate() {
+        if models[..i].iter().any(|m| m.id == model.id) {
+            return Err(ServeError::DuplicateModel { id: model.id.clone() });
+        }
+    }
+    let (listener, address) = bind(&config).await?;
+    let app = Arc::new(App::new(config, models, Metrics::new()?, address.ip().is_loopback()));
+    let router = router(Arc::clone(&app))?;
+    if !app.loopback {
+        tracing::warn!(%address, "anyone who can reach this address can use the models: there are no API keys yet");
+    }
+    ready(address);
+
+    let mut connections = JoinSet::new();
+    run(&app, &router, &listener, &mut connections, shutdown).await;
+
+    drop(listener);
+    // Connections watch the phase: they finish what they are sending and close.
+    app.phase.send_replace(Phase::Ending);
+    let flushed = timeout(FLUSH, async { while connections.join_next().await.is_some() {} }).await;
+    if flushed.is_err() {
+        tracing::warn!(connections = connections.len(), "closing connections that did not end by themselves");
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+async fn bind(config: &GatewayConfig) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let bind = async {
+        let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind.await.map_err(|source| ServeError::Bind { host: config.host.clone(), port: config.port, source })
+}
+
+/// Accepts connections until shutdown is asked for and done, or has taken too long.
+async fn run(
+    app: &Arc<App>,
+    router: &Router,
+    listener: &TcpListener,
+    connections: &mut JoinSet<()>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(app.config.limits.connections));
+    let mut upkeep = interval(METRICS_UPKEEP);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut end = pin!(async {
+        shutdown.await;
+        drain(app).await;
+    });
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            (place, stream, peer) = accept(listener, &places) => {
+                let connection = connection(Arc::clone(app), router.clone(), stream, peer, Arc::clone(&places));
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Some(ended) = connections.join_next() => {
+                if let Err(e) = ended {
+                    tracing::error!(error = %e, "a connection failed inside the server");
+                }
+            }
+            _ = upkeep.tick() => app.metrics.upkeep(),
+        }
+    }
+}
+
+/// Refuses new requests and waits for the running ones.
+async fn drain(app: &App) {
+    app.phase.send_replace(Phase::Draining);
+    let Ok(all) = u32::try_from(app.config.limits.concurrent_requests) else { return };
+    let running = app.config.limits.concurrent_requests - app.requests.available_permits();
+    tracing::info!(running, "shutting down: no new requests, running ones may finish");
+    if timeout(app.config.timeouts.drain, app.requests.acquire_many(all)).await.is_err() {
+        let running = app.config.limits.concurrent_requests - app.requests.available_permits();
+        tracing::warn!(running, "the drain timeout has passed: ending the requests that still run");
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
+    loop {
+        let Ok(place) = Arc::clone(places).acquire_owned().await else {
+            // The semaphore is never closed.
+            std::future::pending::<()>().await;
+            continue;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => return (place, stream, peer),
+            // The client left before it was accepted.
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(e) => {
+                tracing::error!(error = %e, "cannot accept connections; is the limit on open files too low?");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(app: Arc<App>, router: Router, stream: TcpStream, peer: SocketAddr, places: Arc<Semaphore>) {
+    // Tokens are small writes that must not wait for each other. A socket that is already dead will say so later.
+    let _ = stream.set_nodelay(true);
+    let gauge = app.metrics.connections();
+    gauge.increment(1.0);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let answer = router.clone().call(request);
+        let (app, places) = (&app, &places);
+        async move {
+            let mut response = answer.await?;
+            // When places run out, those that have one must not keep it between requests.
+            if places.available_permits() == 0 || app.phase() > Phase::Open {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let io = TokioIo::new(Guarded::new(stream, app.config.timeouts.write_stall));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(app.config.timeouts.headers)
+            .max_buf_size(CONNECTION_BUFFER)
+            .serve_connection(io, service)
+    );
+    let mut phase = app.phase.subscribe();
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = ending(&mut phase) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(%peer, error = %e, "connection ended");
+    }
+    gauge.decrement(1.0);
+}

@@ -1,0 +1,15 @@
+//! The gateway over real sockets and the real engine.
+//!
+//! The model under the engine is a toy that can be slowed down and made to fail on purpose, so that every way a
+//! request can end is reached; tokenizer, template, scheduler and HTTP are the real ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod answers;
+mod client;
+mod connections;
+mod drain;
+mod errors;
+mod operations;
+mod server;
+mod streams;
+mod toy;

@@ -1,0 +1,106 @@
+//! Starting a gateway on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bantam_engine::{Engine, EngineConfig};
+use bantam_gateway::{GatewayConfig, ServeError, ServedModel, serve};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::toy::{Toy, template, tokenizer};
+
+/// The model most tests talk to.
+pub(crate) const MODEL: &str = "toy";
+/// The same model without a chat template; its id needs escaping in a URL.
+pub(crate) const BASE_MODEL: &str = "hf:org/toy base";
+
+/// What a test wants different from the defaults.
+pub(crate) struct Options {
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) engine: EngineConfig,
+    pub(crate) context_length: usize,
+    pub(crate) step_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let gateway = GatewayConfig { port: 0, ..GatewayConfig::default() };
+        Self { gateway, engine: EngineConfig::default(), context_length: 512, step_time: Duration::ZERO }
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) engine: Engine,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+pub(crate) async fn start() -> Server {
+    start_with(Options::default()).await
+}
+
+pub(crate) async fn start_with(options: Options) -> Server {
+    let tokenizer = Arc::new(tokenizer());
+    let toy = Toy::new(Arc::clone(&tokenizer), options.context_length, options.step_time);
+    let engine = Engine::with_backend(Box::new(toy), options.engine).unwrap();
+    let model = |id: &str, template| ServedModel {
+        id: id.into(),
+        engine: engine.clone(),
+        tokenizer: Arc::clone(&tokenizer),
+        template,
+        created: 1_700_000_000,
+        digest: Some("0123456789abcdef0123456789abcdef".into()),
+        numerics: 1,
+    };
+    let models = vec![model(MODEL, Some(template())), model(BASE_MODEL, None)];
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (ready, address) = oneshot::channel();
+    let serving = serve(options.gateway, models, move |address| ready.send(address).unwrap(), async move {
+        let _ = stopped.await;
+    });
+    let task = tokio::spawn(serving);
+    let address = address.await.expect("the server did not start");
+    Server { address, engine, stop: Some(stop), task: Some(task) }
+}
+
+impl Server {
+    /// A client with a connection of its own.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Waits until the engine has nothing to do, and fails if that takes long.
+    pub(crate) async fn idle(&self) {
+        self.wait("idle engine", || {
+            let stats = self.engine.stats();
+            stats.running == 0 && stats.waiting == 0
+        })
+        .await;
+    }
+
+    /// Waits until a condition holds.
+    pub(crate) async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+        for _ in 0..1000 {
+            if condition() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("waited in vain for: {what}; {:?}", self.engine.stats());
+    }
+
+    /// Asks for shutdown without waiting for it.
+    pub(crate) fn begin_shutdown(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end of the server.
+    pub(crate) async fn ended(mut self) {
+        let task = self.task.take().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), task).await.expect("the server did not end").unwrap().unwrap();
+    }
+}
