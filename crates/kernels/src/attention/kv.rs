@@ -10,6 +10,7 @@ use super::zeroed::{Plain, Zeroed};
 use crate::Cpu;
 use crate::cpu::SendPtr;
 use crate::isa::{Isa, LANES, dispatch};
+use crate::ops::load_chunk;
 
 /// Tokens of a page.
 pub const PAGE_TOKENS: usize = 16;
@@ -229,7 +230,7 @@ fn write_kernel<S: Isa, E: KvElement>(s: S, target: &Target<E>, rows: &Rows<'_>,
         let block = page as usize * shape.n_kv_heads + head;
         let offset = usize::from(offset);
 
-        E::store(s, s.load_partial(&rows.k[from..from + n]), &mut lanes);
+        E::store(s, load_chunk(s, &rows.k[from..from + n], 0.0), &mut lanes);
         let to = block * shape.k_block() + first * PAGE_TOKENS + offset;
         assert!(to + (n - 1) * PAGE_TOKENS < target.lens.0);
         for (i, &x) in lanes[..n].iter().enumerate() {
@@ -238,7 +239,7 @@ fn write_kernel<S: Isa, E: KvElement>(s: S, target: &Target<E>, rows: &Rows<'_>,
             unsafe { target.k.get().add(to + i * PAGE_TOKENS).write(x) };
         }
 
-        E::store(s, s.load_partial(&rows.v[from..from + n]), &mut lanes);
+        E::store(s, load_chunk(s, &rows.v[from..from + n], 0.0), &mut lanes);
         let to = block * shape.v_block() + offset * shape.v_stride() + first;
         assert!(to + LANES <= target.lens.1);
         // SAFETY: as above; the padding after the last elements of a head belongs to the same item.

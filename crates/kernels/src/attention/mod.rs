@@ -31,8 +31,10 @@ use crate::cpu::SendPtr;
 use kv::{KvElement, KvShape, KvStore};
 use tile::{SEGMENT, Scratch, State, Tile};
 
-/// Rows (queries times heads) of a tile, where the tokens allow it.
-const TILE_ROWS: usize = 48;
+/// Most rows (queries times heads) of a tile: its scores then fit the second-level cache.
+const MAX_TILE_ROWS: usize = 48;
+/// Rows below which smaller tiles, made for the sake of more threads, would cost more than they bring.
+const MIN_TILE_ROWS: usize = 24;
 
 /// What the layers' attention has in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -149,8 +151,11 @@ impl<E: KvElement> Job<'_, E> {
         self.params.n_heads / self.params.n_kv_heads
     }
 
+    /// Cuts the sequences into tiles: as large as the cache allows, but several per thread.
     fn spans(&self) -> Vec<Span> {
-        let tokens = (TILE_ROWS / self.group()).max(1);
+        let n_queries: usize = self.seqs.iter().map(|seq| seq.n_queries).sum();
+        let rows_per_item = n_queries * self.params.n_heads / (4 * self.cpu.n_threads());
+        let tokens = (rows_per_item.clamp(MIN_TILE_ROWS, MAX_TILE_ROWS) / self.group()).max(1);
         let mut spans = Vec::new();
         for (index, seq) in self.seqs.iter().enumerate() {
             for first_query in (0..seq.n_queries).step_by(tokens) {

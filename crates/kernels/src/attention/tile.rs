@@ -102,8 +102,8 @@ impl<'a> Scratch<'a> {
             let packed = &mut self.q[first * head_dim..][..n * head_dim];
             for i in 0..n {
                 let q = &tile.q[tile.row_offset(first + i)..][..head_dim];
-                for (packed, &q) in packed.chunks_exact_mut(n).zip(q) {
-                    packed[i] = q;
+                for (packed, &q) in packed[i..].iter_mut().step_by(n).zip(q) {
+                    *packed = q;
                 }
             }
         }
@@ -198,7 +198,7 @@ fn scores_of_few<S: Isa, E: KvElement>(
 ) {
     let at_once = match tile.n_rows() {
         1 => 4,
-        2 | 3 => 2,
+        2 => 2,
         _ => 1,
     };
     let mut page = pages.start;
@@ -212,13 +212,6 @@ fn scores_of_few<S: Isa, E: KvElement>(
                 score_block::<S, E, 1, 4>(s, tile.params, scratch.q, k, scores);
             }
             (2, 2) => score_block::<S, E, 2, 2>(
-                s,
-                tile.params,
-                scratch.q,
-                [tile.k_page(first), tile.k_page(first + 1)],
-                scores,
-            ),
-            (3, 2) => score_block::<S, E, 3, 2>(
                 s,
                 tile.params,
                 scratch.q,
@@ -355,7 +348,7 @@ fn page_values<S: Isa, E: KvElement, V: KvElement>(
             match n {
                 1 => value_rows::<S, V, 1, 4>(s, weights, v, lo, hi, out),
                 2 => value_rows::<S, V, 2, 2>(s, weights, v, lo, hi, out),
-                3 => value_rows::<S, V, 3, 2>(s, weights, v, lo, hi, out),
+                3 => value_rows::<S, V, 3, 1>(s, weights, v, lo, hi, out),
                 4 => value_rows::<S, V, 4, 1>(s, weights, v, lo, hi, out),
                 5 => value_rows::<S, V, 5, 1>(s, weights, v, lo, hi, out),
                 _ => value_rows::<S, V, GROUP, 1>(s, weights, v, lo, hi, out),

@@ -32,7 +32,7 @@ fn for_each_rows(cpu: &Cpu, x: &mut [f32], row_len: usize, f: impl Fn(usize, &mu
 
 /// A chunk of at most 16 elements, followed by `pad`. Whole chunks, which are nearly all, take the fast way.
 #[inline(always)]
-fn load_chunk<S: Isa>(s: S, x: &[f32], pad: f32) -> S::F {
+pub(crate) fn load_chunk<S: Isa>(s: S, x: &[f32], pad: f32) -> S::F {
     if x.len() >= LANES {
         return s.load(x);
     }
