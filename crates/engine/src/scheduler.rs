@@ -131,12 +131,9 @@ impl Scheduler {
     /// Runs until the engine is shut down and everything taken is answered.
     pub(crate) fn run(&mut self) {
         while self.wait_for_work() {
-            let stepped = catch_unwind(AssertUnwindSafe(|| self.step()));
-            let panicked = stepped.is_err();
-            if panicked {
-                self.recover();
-            } else {
-                self.panics = 0;
+            match catch_unwind(AssertUnwindSafe(|| self.step())) {
+                Ok(()) => self.panics = 0,
+                Err(_) => self.recover(),
             }
             self.report();
         }
@@ -194,24 +191,25 @@ impl Scheduler {
 
     /// Drops what nobody waits for any more.
     fn sweep(&mut self) {
-        self.groups.retain(|_, g| !g.answer.is_closed());
+        let mut cancelled = 0;
+        let mut count = |is_unwanted: bool| {
+            cancelled += u64::from(is_unwanted);
+            !is_unwanted
+        };
+        self.shared.lock().jobs.retain(|job| count(job.is_cancelled()));
+        self.groups.retain(|_, group| count(group.answer.is_closed()));
         if self.starting.is_some_and(|id| !self.groups.contains_key(&id)) {
             self.starting = None;
         }
-        let groups = &self.groups;
-        let is_unwanted = |s: &Sequence| match &s.task {
-            Task::Generate(_) => s.is_cancelled(),
-            Task::Score(scoring) => !groups.contains_key(&scoring.group),
-        };
-        let pages = &mut self.pages;
-        let mut cancelled = 0;
         let mut keep = |s: &mut Sequence| {
-            let unwanted = is_unwanted(s);
-            if unwanted {
-                s.release(pages);
-                cancelled += 1;
+            let is_wanted = match &s.task {
+                Task::Generate(_) => count(s.is_cancelled()),
+                Task::Score(scoring) => self.groups.contains_key(&scoring.group),
+            };
+            if !is_wanted {
+                s.release(&mut self.pages);
             }
-            !unwanted
+            is_wanted
         };
         self.running.retain_mut(&mut keep);
         self.waiting.retain_mut(&mut keep);

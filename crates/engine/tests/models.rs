@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use bantam_engine::{
     Completion, Engine, EngineConfig, EngineParts, FinishReason, GenerateRequest, KvBudget, KvType, SamplingParams,
-    ScoreRequest,
+    ScoreRequest, TokenLogprob,
 };
 use bantam_formats::{Gguf, Tokenizer};
 use bantam_kernels::{Cpu, CpuConfig, isa::IsaLevel};
@@ -71,10 +71,12 @@ fn request(engine: &Engine, n: usize) -> GenerateRequest {
 }
 
 /// Everything of an answer that must not change, floats as bits.
-fn essence(c: &Completion) -> (Vec<u32>, String, FinishReason, Vec<(u32, Vec<(u32, u32)>)>) {
-    let bits =
-        c.logprobs.iter().map(|l| (l.logprob.to_bits(), l.top.iter().map(|&(id, p)| (id, p.to_bits())).collect()));
-    (c.tokens.clone(), c.text.clone(), c.finish, bits.collect())
+fn essence(c: &Completion) -> (Vec<u32>, String, FinishReason, Vec<u32>) {
+    let bits = |l: &TokenLogprob| {
+        let top: Vec<u32> = l.top.iter().flat_map(|&(id, p)| [id, p.to_bits()]).collect();
+        [vec![l.logprob.to_bits()], top].concat()
+    };
+    (c.tokens.clone(), c.text.clone(), c.finish, c.logprobs.iter().flat_map(bits).collect())
 }
 
 fn run(engine: &Engine, r: GenerateRequest) -> Completion {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bantam_engine::{
     Completion, Engine, EngineConfig, Event, FinishReason, GenerateError, GenerateRequest, SamplingParams,
-    ScoreRequest, SubmitError,
+    ScoreRequest, SubmitError, TokenLogprob,
 };
 use bantam_models::RopeSet;
 use common::{BOMB, EOG, NAN, PLAIN, Toy, config, engine, logits, text_of, wait_idle};
@@ -28,10 +28,12 @@ fn request(n: u32, len: usize, max_tokens: usize) -> GenerateRequest {
 }
 
 /// What must be equal however a request is scheduled.
-fn essence(c: &Completion) -> (Vec<u32>, String, Vec<(u32, Vec<(u32, u32)>)>, FinishReason) {
-    let bits =
-        c.logprobs.iter().map(|l| (l.logprob.to_bits(), l.top.iter().map(|&(id, p)| (id, p.to_bits())).collect()));
-    (c.tokens.clone(), c.text.clone(), bits.collect(), c.finish)
+fn essence(c: &Completion) -> (Vec<u32>, String, FinishReason, Vec<u32>) {
+    let bits = |l: &TokenLogprob| {
+        let top: Vec<u32> = l.top.iter().flat_map(|&(id, p)| [id, p.to_bits()]).collect();
+        [vec![l.logprob.to_bits()], top].concat()
+    };
+    (c.tokens.clone(), c.text.clone(), c.finish, c.logprobs.iter().flat_map(bits).collect())
 }
 
 fn run(engine: &Engine, r: &GenerateRequest) -> Completion {
