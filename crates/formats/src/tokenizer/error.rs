@@ -45,7 +45,7 @@ pub enum TokenizerError {
     )]
     MissingByteToken { byte: u8 },
 
-    #[error("the vocabulary has neither byte tokens (`<0x00>` to `<0xFF>`) nor an unknown token to fall back on")]
+    #[error("the vocabulary has neither all byte tokens (`<0x00>` to `<0xFF>`) nor an unknown token to fall back on")]
     NoFallback,
 
     #[error("`{field}` is {id}, but the vocabulary has {n_tokens} tokens")]

@@ -34,6 +34,8 @@ struct File {
     pre_tokenizer: Value,
     #[serde(default)]
     post_processor: Value,
+    #[serde(default)]
+    decoder: Value,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +148,7 @@ pub(super) fn assembly(json: &[u8]) -> Result<Assembly, TokenizerError> {
         vocab,
         model,
         space_prefix,
+        drops_first_space: strips_space(&file.decoder),
         roles,
         add_bos: template.bos.is_some(),
         add_eos: template.adds_eos,
@@ -302,6 +305,16 @@ fn template(post_processor: &Value, vocab: &Vocab) -> Template {
         _ => {}
     }
     template
+}
+
+/// Whether the decoder takes one space from the beginning of a text.
+fn strips_space(decoder: &Value) -> bool {
+    match kind(decoder) {
+        Some("Sequence") => list(decoder, "decoders").iter().any(strips_space),
+        Some("Strip") => decoder["content"] == " " && decoder["start"] == 1,
+        Some("Metaspace") => decoder["prepend_scheme"] != "never",
+        _ => false,
+    }
 }
 
 fn kind(value: &Value) -> Option<&str> {

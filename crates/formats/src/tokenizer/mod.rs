@@ -61,6 +61,7 @@ pub struct Tokenizer {
     vocab: Vocab,
     model: Model,
     space_prefix: SpacePrefix,
+    drops_first_space: bool,
     added: AddedTokens,
     roles: RoleIds,
     add_bos: bool,
@@ -92,6 +93,8 @@ struct Assembly {
     vocab: Vocab,
     model: Model,
     space_prefix: SpacePrefix,
+    /// A text that begins with a space is decoded without it.
+    drops_first_space: bool,
     added: Vec<AddedToken>,
     roles: RoleIds,
     add_bos: bool,
@@ -158,6 +161,7 @@ impl Tokenizer {
         Tokenizer::assemble(Assembly {
             model,
             space_prefix,
+            drops_first_space: space_prefix != SpacePrefix::Nowhere,
             added,
             add_bos: parts.add_bos.unwrap_or(family_adds_bos) && roles.bos.is_some(),
             add_eos: parts.add_eos.unwrap_or(false),
@@ -167,7 +171,7 @@ impl Tokenizer {
     }
 
     fn assemble(assembly: Assembly) -> Result<Tokenizer, TokenizerError> {
-        let Assembly { vocab, model, space_prefix, added, roles, add_bos, add_eos } = assembly;
+        let Assembly { vocab, model, space_prefix, drops_first_space, added, roles, add_bos, add_eos } = assembly;
         let mut bytes = Vec::new();
         let mut byte_ends = Vec::with_capacity(vocab.len());
         for (_, text, ty) in vocab.iter() {
@@ -180,6 +184,7 @@ impl Tokenizer {
             vocab,
             model,
             space_prefix,
+            drops_first_space,
             roles,
             add_bos,
             add_eos,
@@ -248,7 +253,7 @@ impl Tokenizer {
     }
 
     fn drops_first_space(&self, options: DecodeOptions) -> bool {
-        self.space_prefix != SpacePrefix::Nowhere && !options.continuation
+        self.drops_first_space && !options.continuation
     }
 
     fn shown_bytes(&self, id: u32, options: DecodeOptions) -> &[u8] {

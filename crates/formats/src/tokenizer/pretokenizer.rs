@@ -267,6 +267,10 @@ impl Compiled {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    static COMPILED: LazyLock<Vec<PreTokenizer>> =
+        LazyLock::new(|| RECIPES.iter().map(|recipe| recipe.compile().unwrap()).collect());
 
     fn words<'t>(pre: &str, text: &'t str) -> Vec<&'t str> {
         let mut words = Vec::new();
@@ -314,9 +318,9 @@ mod tests {
     proptest! {
         #[test]
         fn the_pieces_are_the_text(text in r"(\PC|[ \t\r\n]|\p{M}|'[a-z]|[0-9]){0,40}") {
-            for recipe in RECIPES {
+            for pre in COMPILED.iter() {
                 let mut joined = String::new();
-                recipe.compile().unwrap().split(&text, &mut |word| {
+                pre.split(&text, &mut |word| {
                     assert!(!word.is_empty());
                     joined.push_str(word);
                 });

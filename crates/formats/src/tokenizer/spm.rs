@@ -2,6 +2,8 @@
 //! is spelled in byte tokens `<0x00>` to `<0xFF>`. Spaces are written as U+2581 and belong to the word after them.
 //! Nothing else is normalised, as in every decoder model that uses it.
 
+use std::borrow::Cow;
+
 use hashbrown::{HashMap, HashSet};
 
 use super::error::TokenizerError;
@@ -17,8 +19,11 @@ pub(super) const SPACE: char = '\u{2581}';
 pub(super) struct SentencePiece {
     /// The tokens that text can merge into.
     pieces: TextIndex,
+    /// User-defined runs of spaces that the file writes as spaces, as they look in escaped text. Most are found before
+    /// anything merges; what is left are runs in which U+2581 stood in the text itself.
+    space_runs: HashMap<String, u32>,
     ranking: Ranking,
-    byte_ids: Option<Box<[u32; 256]>>,
+    byte_ids: Box<[Option<u32>; 256]>,
     unk: Option<u32>,
     /// Bytes of the longest piece.
     longest: u32,
@@ -62,10 +67,11 @@ impl Ranking {
 impl SentencePiece {
     pub(super) fn new(vocab: &Vocab, ranking: Ranking, unk: Option<u32>) -> Result<SentencePiece, TokenizerError> {
         let byte_ids = byte_ids(vocab);
-        if byte_ids.is_none() && unk.is_none() {
+        if unk.is_none() && byte_ids.contains(&None) {
             return Err(TokenizerError::NoFallback);
         }
         let mut pieces = TextIndex::with_capacity(vocab.len());
+        let mut space_runs = HashMap::new();
         let mut longest = 0;
         let mut before_space = HashSet::new();
         for (id, text, ty) in vocab.iter() {
@@ -73,11 +79,15 @@ impl SentencePiece {
                 continue;
             }
             pieces.insert(text, id, vocab.texts());
-            longest = longest.max(text.len() as u32);
-            let pairs = text.chars().zip(text.chars().skip(1));
+            let spaced = if text.contains(' ') { Cow::Owned(text.replace(' ', "▁")) } else { Cow::Borrowed(text) };
+            longest = longest.max(spaced.len() as u32);
+            let pairs = spaced.chars().zip(spaced.chars().skip(1));
             before_space.extend(pairs.filter(|&(_, next)| next == SPACE).map(|(c, _)| c));
+            if let Cow::Owned(spaced) = spaced {
+                space_runs.insert(spaced, id);
+            }
         }
-        Ok(SentencePiece { pieces, ranking, byte_ids, unk, longest, before_space })
+        Ok(SentencePiece { pieces, space_runs, ranking, byte_ids, unk, longest, before_space })
     }
 
     /// Encodes `text`, in which spaces are written as [`SPACE`] already.
@@ -98,7 +108,10 @@ impl SentencePiece {
         merger.clear();
         let piece = |start: u32, len: u32| {
             let bytes = text.get(start as usize..(start + len) as usize)?;
-            self.pieces.get(bytes, vocab.texts())
+            self.pieces.get(bytes, vocab.texts()).or_else(|| {
+                let run = !self.space_runs.is_empty() && bytes.starts_with(SPACE);
+                if run { self.space_runs.get(bytes).copied() } else { None }
+            })
         };
         for c in text.chars() {
             let id = self.pieces.get(c.encode_utf8(&mut [0; 4]), vocab.texts());
@@ -121,13 +134,12 @@ impl SentencePiece {
                 continue;
             }
             let bytes = text.as_bytes().get(symbol.start as usize..(symbol.start + symbol.len) as usize);
-            match (&self.byte_ids, self.unk) {
-                (Some(byte_ids), _) => {
-                    ids.extend(bytes.unwrap_or_default().iter().map(|&byte| byte_ids[usize::from(byte)]));
-                }
+            let spelled = ids.len();
+            ids.extend(bytes.unwrap_or_default().iter().map_while(|&byte| self.byte_ids[usize::from(byte)]));
+            if ids.len() - spelled < symbol.len as usize {
+                ids.truncate(spelled);
                 // One unknown token stands for a whole run of unknown characters.
-                (None, Some(unk)) if ids.last() != Some(&unk) => ids.push(unk),
-                (None, _) => {}
+                ids.extend(self.unk.filter(|unk| ids.last() != Some(unk)));
             }
         }
     }
@@ -140,10 +152,10 @@ pub(super) fn byte_of(text: &str) -> Option<u8> {
     if two_digits { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
-fn byte_ids(vocab: &Vocab) -> Option<Box<[u32; 256]>> {
-    let mut ids = Box::new([0; 256]);
+fn byte_ids(vocab: &Vocab) -> Box<[Option<u32>; 256]> {
+    let mut ids = Box::new([None; 256]);
     for byte in 0..=255_u8 {
-        ids[usize::from(byte)] = vocab.id_of(&format!("<0x{byte:02X}>"))?;
+        ids[usize::from(byte)] = vocab.id_of(&format!("<0x{byte:02X}>"));
     }
-    Some(ids)
+    ids
 }
