@@ -18,7 +18,7 @@ use crate::gguf::StringArray;
 /// A byte-level BPE encoder over a [`Vocab`].
 #[derive(Debug)]
 pub(super) struct Bpe {
-    byte_ids: [Option<u32>; 256],
+    byte_ids: Box<[Option<u32>; 256]>,
     merges: HashMap<(u32, u32), Merge>,
     /// Tokens that a whole word is looked up in first, by their bytes.
     whole_words: Option<HashMap<Box<[u8]>, u32>>,
@@ -36,7 +36,7 @@ pub(super) struct BpeRules {
 
 impl Bpe {
     pub(super) fn new(vocab: &Vocab, rules: BpeRules) -> Result<Bpe, TokenizerError> {
-        let mut byte_ids = [None; 256];
+        let mut byte_ids = Box::new([None; 256]);
         for byte in 0..=255_u8 {
             byte_ids[usize::from(byte)] = vocab.id_of(byte_level::char_of(byte).encode_utf8(&mut [0; 4]));
             let ordinary = matches!(byte, b'\n' | b' '..=b'~');

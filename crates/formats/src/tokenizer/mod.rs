@@ -144,11 +144,8 @@ impl Tokenizer {
                 (model, if prefixed { SpacePrefix::EverySegment } else { SpacePrefix::Nowhere }, true)
             }
         };
-        // Space runs are user-defined pieces in some files, written as in SentencePiece itself.
         if matches!(model, Model::SentencePiece(_)) {
-            added.iter_mut().filter(|token| !token.control).for_each(|token| {
-                token.text = token.text.replace(spm::SPACE, " ");
-            });
+            added.iter_mut().filter(|token| !token.control).for_each(as_hf_finds_it);
         }
         if parts.add_bos == Some(true) && roles.bos.is_none() {
             let (field, id_field) = ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id");
@@ -387,6 +384,15 @@ fn sentencepiece_roles(vocab: &Vocab, roles: &mut RoleIds) {
     roles.unk = roles.unk.or_else(|| usual(0, TokenType::Unknown));
     roles.bos = roles.bos.or_else(|| usual(1, TokenType::Control));
     roles.eos = roles.eos.or_else(|| usual(2, TokenType::Control));
+}
+
+/// Runs of spaces are merged, or found by SentencePiece once spaces are escaped; in the text itself HF finds only runs of
+/// literal U+2581. Other user-defined pieces are found as they read.
+fn as_hf_finds_it(token: &mut AddedToken) {
+    token.text = match spm::run_of_spaces(&token.text, TokenType::UserDefined) {
+        Some(n) => String::from(spm::SPACE).repeat(n),
+        None => token.text.replace(spm::SPACE, " "),
+    };
 }
 
 fn added_tokens(vocab: &Vocab, roles: &RoleIds, strip: ControlStrip) -> Vec<AddedToken> {

@@ -2,7 +2,7 @@
 //! is spelled in byte tokens `<0x00>` to `<0xFF>`. Spaces are written as U+2581 and belong to the word after them.
 //! Nothing else is normalised, as in every decoder model that uses it.
 
-use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -19,9 +19,8 @@ pub(super) const SPACE: char = '\u{2581}';
 pub(super) struct SentencePiece {
     /// The tokens that text can merge into.
     pieces: TextIndex,
-    /// User-defined runs of spaces that the file writes as spaces, as they look in escaped text. Most are found before
-    /// anything merges; what is left are runs in which U+2581 stood in the text itself.
-    space_runs: HashMap<String, u32>,
+    /// User-defined runs of spaces, the longest first, with the number of spaces. They come before all merging.
+    runs: Vec<(usize, u32)>,
     ranking: Ranking,
     byte_ids: Box<[Option<u32>; 256]>,
     unk: Option<u32>,
@@ -71,7 +70,7 @@ impl SentencePiece {
             return Err(TokenizerError::NoFallback);
         }
         let mut pieces = TextIndex::with_capacity(vocab.len());
-        let mut space_runs = HashMap::new();
+        let mut runs = Vec::new();
         let mut longest = 0;
         let mut before_space = HashSet::new();
         for (id, text, ty) in vocab.iter() {
@@ -79,39 +78,63 @@ impl SentencePiece {
                 continue;
             }
             pieces.insert(text, id, vocab.texts());
-            let spaced = if text.contains(' ') { Cow::Owned(text.replace(' ', "▁")) } else { Cow::Borrowed(text) };
-            longest = longest.max(spaced.len() as u32);
-            let pairs = spaced.chars().zip(spaced.chars().skip(1));
-            before_space.extend(pairs.filter(|&(_, next)| next == SPACE).map(|(c, _)| c));
-            if let Cow::Owned(spaced) = spaced {
-                space_runs.insert(spaced, id);
+            if let Some(n) = run_of_spaces(text, ty).filter(|_| matches!(ranking, Ranking::Scores(_))) {
+                runs.push((n, id));
             }
+            longest = longest.max(text.len() as u32);
+            let pairs = text.chars().zip(text.chars().skip(1));
+            before_space.extend(pairs.filter(|&(_, next)| next == SPACE).map(|(c, _)| c));
         }
-        Ok(SentencePiece { pieces, space_runs, ranking, byte_ids, unk, longest, before_space })
+        runs.sort_unstable_by_key(|&(n, id)| (Reverse(n), id));
+        Ok(SentencePiece { pieces, runs, ranking, byte_ids, unk, longest, before_space })
     }
 
     /// Encodes `text`, in which spaces are written as [`SPACE`] already.
     pub(super) fn encode(&self, text: &str, vocab: &Vocab, ids: &mut Vec<u32>, merger: &mut Merger) {
         let mut chunk = 0;
+        let mut at = 0;
         let mut last = None;
-        for (at, c) in text.char_indices() {
-            if c == SPACE && last.is_some_and(|last| !self.before_space.contains(&last)) {
-                self.encode_chunk(text.get(chunk..at).unwrap_or_default(), vocab, ids, merger);
-                chunk = at;
+        while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+            if c == SPACE {
+                let starts_run = last != Some(SPACE);
+                let taken = if starts_run { self.take_runs(text.get(at..).unwrap_or_default()) } else { Vec::new() };
+                let breaks = !taken.is_empty() || last.is_some_and(|last| !self.before_space.contains(&last));
+                if breaks {
+                    self.encode_chunk(text.get(chunk..at).unwrap_or_default(), vocab, ids, merger);
+                    chunk = at;
+                }
+                if !taken.is_empty() {
+                    ids.extend(taken.iter().map(|&(_, id)| id));
+                    at += taken.iter().map(|(n, _)| n * SPACE.len_utf8()).sum::<usize>();
+                    chunk = at;
+                    last = Some(SPACE);
+                    continue;
+                }
             }
             last = Some(c);
+            at += c.len_utf8();
         }
         self.encode_chunk(text.get(chunk..).unwrap_or_default(), vocab, ids, merger);
+    }
+
+    /// The user-defined runs that the spaces at the beginning of `text` are.
+    fn take_runs(&self, text: &str) -> Vec<(usize, u32)> {
+        let mut taken = Vec::new();
+        let Some(&(shortest, _)) = self.runs.last() else { return taken };
+        let mut left = text.chars().take_while(|&c| c == SPACE).count();
+        while left >= shortest {
+            let Some(&run) = self.runs.get(self.runs.partition_point(|(n, _)| *n > left)) else { break };
+            taken.push(run);
+            left -= run.0;
+        }
+        taken
     }
 
     fn encode_chunk(&self, text: &str, vocab: &Vocab, ids: &mut Vec<u32>, merger: &mut Merger) {
         merger.clear();
         let piece = |start: u32, len: u32| {
             let bytes = text.get(start as usize..(start + len) as usize)?;
-            self.pieces.get(bytes, vocab.texts()).or_else(|| {
-                let run = !self.space_runs.is_empty() && bytes.starts_with(SPACE);
-                if run { self.space_runs.get(bytes).copied() } else { None }
-            })
+            self.pieces.get(bytes, vocab.texts())
         };
         for c in text.chars() {
             let id = self.pieces.get(c.encode_utf8(&mut [0; 4]), vocab.texts());
@@ -143,6 +166,12 @@ impl SentencePiece {
             }
         }
     }
+}
+
+/// The number of spaces when a token is a user-defined run of two or more. Files write them as U+2581 or as spaces.
+pub(super) fn run_of_spaces(text: &str, ty: TokenType) -> Option<usize> {
+    let n = text.chars().count();
+    (ty == TokenType::UserDefined && n > 1 && text.chars().all(|c| c == SPACE || c == ' ')).then_some(n)
 }
 
 /// The byte that a token such as `<0x0A>` stands for.
