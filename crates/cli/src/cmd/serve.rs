@@ -1,0 +1,124 @@
+//! `bantam serve`: models behind the OpenAI API.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bantam_gateway::GatewayConfig;
+use clap::Args;
+
+use crate::cli::Globals;
+use crate::load::{EngineArgs, Loaded};
+
+/// What `bantam serve` serves when no model is named.
+const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
+
+/// Arguments of `bantam serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Model to serve: catalogue name, path of a .gguf file, or hf:org/repo/file.gguf; may be given several times
+    #[arg(long = "model", short, value_name = "NAME|PATH", default_values_t = [DEFAULT_MODEL.to_owned()])]
+    models: Vec<String>,
+    /// Address or name to listen on
+    #[arg(long, value_name = "H", default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen on; 0 picks a free one and prints it
+    #[arg(long, short, value_name = "P", default_value_t = 8080)]
+    port: u16,
+    /// Origin whose web pages may call the API, such as https://app.example; * is any; may be given several times
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    cors_origins: Vec<String>,
+    /// Further host name under which clients address this server; may be given several times
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    allowed_hosts: Vec<String>,
+    /// Most requests that wait for a place in the batch; the next one gets 429
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    queue: usize,
+    /// Most bytes of a request body, in MiB; a longer one gets 413
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_body: u32,
+    /// Most seconds that one request may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    /// How many seconds running requests may go on after SIGTERM or Ctrl-C
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    drain: u64,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
+    let mut config = GatewayConfig {
+        host: args.host.clone(),
+        port: args.port,
+        cors_origins: args.cors_origins.clone(),
+        allowed_hosts: args.allowed_hosts.clone(),
+        ..GatewayConfig::default()
+    };
+    config.limits.body_bytes = args.max_body as usize * (1 << 20);
+    config.limits.buffered_bytes = config.limits.buffered_bytes.max(config.limits.body_bytes);
+    config.limits.concurrent_requests = config.limits.concurrent_requests.max(args.queue);
+    config.timeouts.request = Duration::from_secs(args.timeout);
+    config.timeouts.drain = Duration::from_secs(args.drain);
+
+    let engine = EngineArgs { queue: args.queue, ..args.engine.clone() };
+    let mut served = Vec::new();
+    let mut engines = Vec::new();
+    for model in &args.models {
+        let loaded = Loaded::open(model, &engine, globals)?;
+        if engines.iter().any(|(id, _)| *id == loaded.id) {
+            bail!("{} is given twice; each served model needs a name of its own", loaded.id);
+        }
+        engines.push((loaded.id.clone(), loaded.engine.clone()));
+        if !globals.quiet {
+            eprintln!("serving {}: {}", loaded.id, loaded.description);
+        }
+        served.push(loaded.into_served());
+    }
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .thread_name("bantam-http")
+        .build()
+        .context("cannot start the HTTP threads")?;
+    runtime.block_on(async {
+        let stop = shutdown_signal()?;
+        let ready = |address| {
+            // The one line on standard output: scripts read the port from it.
+            println!("listening on http://{address}");
+        };
+        bantam_gateway::serve(config, served, ready, stop).await?;
+        anyhow::Ok(())
+    })?;
+    for (_, engine) in engines {
+        engine.shutdown(Duration::ZERO);
+        engine.join();
+    }
+    Ok(())
+}
+
+/// Completes at SIGTERM or Ctrl-C; a second one ends the program at once.
+fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let (tx, rx) = tokio::sync::oneshot::channel();
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        let mut tx = Some(tx);
+        loop {
+            #[cfg(unix)]
+            tokio::select! { _ = tokio::signal::ctrl_c() => {}, _ = terminate.recv() => {} }
+            #[cfg(not(unix))]
+            let _ = tokio::signal::ctrl_c().await;
+            match tx.take() {
+                Some(tx) => {
+                    eprintln!("finishing the requests under way; once more to stop at once");
+                    let _ = tx.send(());
+                }
+                None => std::process::exit(crate::interrupt::EXIT_CODE),
+            }
+        }
+    });
+    Ok(async {
+        let _ = rx.await;
+    })
+}
