@@ -1,0 +1,182 @@
+//! From a model's name to a running engine: resolve, pull if missing, read, pack, start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context;
+use bantam_engine::{Engine, EngineConfig, EngineParts, KvBudget};
+use bantam_formats::{ChatTemplate, Gguf, Tokenizer};
+use bantam_gateway::ServedModel;
+use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
+use bantam_kernels::{Cpu, CpuConfig, NUMERICS, attention::KvType};
+use bantam_models::Model;
+use clap::{Args, ValueEnum};
+
+use crate::cli::Globals;
+use crate::cmd::pull;
+use crate::progress;
+
+/// How the engine runs; the same for every command that starts one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineArgs {
+    /// Threads that compute [default: all cores this process may use]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Longest sequence, prompt and answer together [default: the model's own context]
+    #[arg(long, value_name = "N")]
+    ctx: Option<usize>,
+    /// Type of stored keys and values
+    #[arg(long, value_enum, default_value = "f16", value_name = "TYPE")]
+    kv: Kv,
+    /// Memory for keys and values, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    kv_memory: u64,
+    /// Most sequences computed together
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_sequences: usize,
+    /// Prompt tokens computed per step beside running answers: small keeps streams smooth, large computes prompts faster
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    prefill_chunk: usize,
+    /// Most requests that wait for a place in the batch
+    #[arg(skip = 256usize)]
+    pub(crate) queue: usize,
+}
+
+/// Type of stored keys and values.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kv {
+    /// Half the memory
+    F16,
+    /// Exactly what was computed
+    F32,
+}
+
+impl EngineArgs {
+    fn config(&self) -> EngineConfig {
+        EngineConfig {
+            queue_len: self.queue,
+            max_sequences: self.max_sequences,
+            kv_budget: KvBudget::Bytes(usize::try_from(self.kv_memory << 20).unwrap_or(usize::MAX)),
+            kv_type: match self.kv {
+                Kv::F16 => KvType::F16,
+                Kv::F32 => KvType::F32,
+            },
+            context_length: self.ctx,
+            prefill_chunk: self.prefill_chunk,
+            ..EngineConfig::default()
+        }
+    }
+}
+
+/// A model that runs.
+pub(crate) struct Loaded {
+    /// What it is called on every surface.
+    pub(crate) id: String,
+    /// Family, size, quantisation and context in a few words.
+    pub(crate) description: String,
+    pub(crate) engine: Engine,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) data_dir: PathBuf,
+    created: u64,
+    digest: Option<String>,
+}
+
+impl Loaded {
+    /// Finds a model, pulls it if it is not here, and starts an engine on it.
+    pub(crate) fn open(model: &str, args: &EngineArgs, globals: &Globals) -> anyhow::Result<Self> {
+        let (store, local) = local(model, globals)?;
+        let gguf = open_gguf(&local.path)?;
+        let tokenizer = Arc::new(read_tokenizer(&gguf, &local.path)?);
+        let template = ChatTemplate::from_gguf(&gguf, &tokenizer)
+            .with_context(|| format!("{}: the chat template cannot be used", local.path.display()))?;
+        let cpu = Arc::new(Cpu::new(CpuConfig { n_threads: args.threads, isa: None })?);
+
+        let bar = progress::loading(globals, &local.name);
+        let decoder = Model::load_gguf_with(&cpu, &gguf, &|done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        let decoder = decoder.with_context(|| format!("{} cannot be run", local.path.display()))?;
+        let description = describe(&decoder, &cpu);
+        drop(gguf);
+
+        let parts = EngineParts { model: Arc::new(decoder), tokenizer: Arc::clone(&tokenizer), cpu };
+        let engine = Engine::start(parts, args.config()).context("the engine cannot start")?;
+        Ok(Loaded {
+            id: served_id(&local),
+            description,
+            engine,
+            tokenizer,
+            template,
+            data_dir: store.root().to_owned(),
+            created: modified(&local.path),
+            digest: local.sha256.map(|digest| digest.to_string()),
+        })
+    }
+
+    pub(crate) fn into_served(self) -> ServedModel {
+        ServedModel {
+            id: self.id,
+            engine: self.engine,
+            tokenizer: self.tokenizer,
+            template: self.template,
+            created: self.created,
+            digest: self.digest,
+            numerics: NUMERICS,
+        }
+    }
+}
+
+/// The tokenizer alone, for commands that compute nothing.
+pub(crate) fn tokenizer(model: &str, globals: &Globals) -> anyhow::Result<Tokenizer> {
+    let (_, local) = local(model, globals)?;
+    read_tokenizer(&open_gguf(&local.path)?, &local.path)
+}
+
+fn local(model: &str, globals: &Globals) -> anyhow::Result<(Store, LocalModel)> {
+    let reference = ModelRef::parse(model)?;
+    let store = Store::open(globals.data_dir.as_deref())?;
+    let local = match store.resolve(&reference)? {
+        Some(local) => local,
+        None => pull::fetch(&store, &reference, globals)?,
+    };
+    Ok((store, local))
+}
+
+fn open_gguf(path: &Path) -> anyhow::Result<Gguf> {
+    Gguf::open(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read_tokenizer(gguf: &Gguf, path: &Path) -> anyhow::Result<Tokenizer> {
+    Tokenizer::from_gguf(gguf).with_context(|| format!("{}: the tokenizer cannot be used", path.display()))
+}
+
+/// A path is served under its file's name, everything else under its own.
+fn served_id(local: &LocalModel) -> String {
+    match (&local.manifest, local.path.file_stem()) {
+        (None, Some(stem)) => stem.to_string_lossy().into_owned(),
+        _ => local.name.clone(),
+    }
+}
+
+fn describe(model: &Model, cpu: &Cpu) -> String {
+    let spec = model.spec();
+    format!(
+        "{}, {:.0}M parameters, {}, {} in memory, context {}, {} threads, {}",
+        spec.family,
+        model.n_parameters() as f64 / 1e6,
+        model.quantisation(),
+        human_bytes(model.n_bytes() as u64),
+        spec.context_length,
+        cpu.n_threads(),
+        cpu.isa(),
+    )
+}
+
+fn modified(path: &Path) -> u64 {
+    let time = fs_err::metadata(path).and_then(|metadata| metadata.modified());
+    time.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
+}
