@@ -35,6 +35,10 @@ pub(crate) struct Globals {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Answer one prompt, or chat
+    Run(cmd::run::RunArgs),
+    /// Serve models over the OpenAI API, with a chat page
+    Serve(cmd::serve::ServeArgs),
     /// Get models and check them
     Pull(cmd::pull::PullArgs),
     /// List the models on this machine
@@ -44,6 +48,10 @@ pub(crate) enum Command {
     Show(cmd::show::ShowArgs),
     /// Remove models from this machine
     Rm(cmd::rm::RmArgs),
+    /// Show the tokens of a text
+    Tokenize(cmd::tokenize::TokenizeArgs),
+    /// Measure how well a model predicts a text
+    Perplexity(cmd::perplexity::PerplexityArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),
 }

@@ -9,7 +9,7 @@ static ACTION: Mutex<Option<Action>> = Mutex::new(None);
 /// Exit code of a program ended by Ctrl-C, as shells report it.
 pub(crate) const EXIT_CODE: i32 = 130;
 
-/// While it lives, Ctrl-C (and SIGTERM) calls the given action instead of ending the program.
+/// While it lives, Ctrl-C calls the given action instead of ending the program.
 pub(crate) struct Guard(());
 
 /// Takes over Ctrl-C. One at a time; a second takes over from the first.

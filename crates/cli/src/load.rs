@@ -9,7 +9,8 @@ use bantam_engine::{Engine, EngineConfig, EngineParts, KvBudget};
 use bantam_formats::{ChatTemplate, Gguf, Tokenizer};
 use bantam_gateway::ServedModel;
 use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
-use bantam_kernels::{Cpu, CpuConfig, NUMERICS, attention::KvType};
+use bantam_kernels::attention::KvType;
+use bantam_kernels::{Cpu, CpuConfig, NUMERICS};
 use bantam_models::Model;
 use clap::{Args, ValueEnum};
 
@@ -91,12 +92,12 @@ impl Loaded {
         let tokenizer = Arc::new(read_tokenizer(&gguf, &local.path)?);
         let template = ChatTemplate::from_gguf(&gguf, &tokenizer)
             .with_context(|| format!("{}: the chat template cannot be used", local.path.display()))?;
-        let cpu = Arc::new(Cpu::new(CpuConfig { n_threads: args.threads, isa: None })?);
+        let cpu = Cpu::new(CpuConfig { n_threads: args.threads, isa: None })?;
 
         let bar = progress::loading(globals, &local.name);
-        let decoder = Model::load_gguf_with(&cpu, &gguf, &|done, total| {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
+        let decoder = Model::load_gguf_with(&cpu, &gguf, &mut |progress| {
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.done_bytes);
         });
         bar.finish_and_clear();
         let decoder = decoder.with_context(|| format!("{} cannot be run", local.path.display()))?;
@@ -163,14 +164,15 @@ fn served_id(local: &LocalModel) -> String {
 }
 
 fn describe(model: &Model, cpu: &Cpu) -> String {
-    let spec = model.spec();
+    let summary = model.summary();
+    let formats: Vec<_> = summary.formats.iter().filter(|share| share.format != "F32").map(|share| &*share.format).collect();
     format!(
-        "{}, {:.0}M parameters, {}, {} in memory, context {}, {} threads, {}",
-        spec.family,
-        model.n_parameters() as f64 / 1e6,
-        model.quantisation(),
-        human_bytes(model.n_bytes() as u64),
-        spec.context_length,
+        "{} family, {:.0}M parameters in {}, {} of memory, context {}; {} threads, {}",
+        summary.family,
+        summary.n_parameters as f64 / 1e6,
+        if formats.is_empty() { "F32".to_owned() } else { formats.join("/") },
+        human_bytes(summary.n_bytes),
+        summary.context_length,
         cpu.n_threads(),
         cpu.isa(),
     )

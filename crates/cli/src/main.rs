@@ -4,6 +4,7 @@ mod cli;
 mod cmd;
 mod exit;
 mod interrupt;
+mod load;
 mod output;
 mod progress;
 
@@ -16,10 +17,14 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
+        Command::Run(args) => cmd::run::run(args, &cli.globals),
+        Command::Serve(args) => cmd::serve::run(args, &cli.globals),
         Command::Pull(args) => cmd::pull::run(args, &cli.globals),
         Command::List(args) => cmd::list::run(args, &cli.globals),
         Command::Show(args) => cmd::show::run(args, &cli.globals),
         Command::Rm(args) => cmd::rm::run(args, &cli.globals),
+        Command::Tokenize(args) => cmd::tokenize::run(args, &cli.globals),
+        Command::Perplexity(args) => cmd::perplexity::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };
     match outcome {

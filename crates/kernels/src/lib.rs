@@ -2,6 +2,9 @@
 #![allow(unsafe_code)]
 
 pub mod attention;
+/// Version of the accumulation contract: two builds with the same number compute the same bits.
+pub const NUMERICS: u32 = 1;
+
 mod cpu;
 pub mod isa;
 pub mod math;

@@ -1,7 +1,12 @@
 //! One file per command.
 
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod list;
+pub(crate) mod perplexity;
 pub(crate) mod pull;
 pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod tokenize;

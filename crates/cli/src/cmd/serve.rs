@@ -1,5 +1,6 @@
 //! `bantam serve`: models behind the OpenAI API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -7,6 +8,7 @@ use bantam_gateway::GatewayConfig;
 use clap::Args;
 
 use crate::cli::Globals;
+use crate::interrupt;
 use crate::load::{EngineArgs, Loaded};
 
 /// What `bantam serve` serves when no model is named.
@@ -81,13 +83,27 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         .thread_name("bantam-http")
         .build()
         .context("cannot start the HTTP threads")?;
+    let (stop, stopped) = tokio::sync::watch::channel(0u32);
+    let stop = Arc::new(stop);
+    let on_interrupt = Arc::clone(&stop);
+    let _guard = interrupt::catch(move || request_stop(&on_interrupt))?;
     runtime.block_on(async {
-        let stop = shutdown_signal()?;
-        let ready = |address| {
-            // The one line on standard output: scripts read the port from it.
-            println!("listening on http://{address}");
+        #[cfg(unix)]
+        {
+            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            tokio::spawn(async move {
+                while terminate.recv().await.is_some() {
+                    request_stop(&stop);
+                }
+            });
+        }
+        let shutdown = async move {
+            let mut stopped = stopped;
+            let _ = stopped.wait_for(|&n| n > 0).await;
         };
-        bantam_gateway::serve(config, served, ready, stop).await?;
+        // The one line on standard output: scripts read the port from it.
+        let ready = |address| println!("listening on http://{address}");
+        bantam_gateway::serve(config, served, ready, shutdown).await?;
         anyhow::Ok(())
     })?;
     for (_, engine) in engines {
@@ -97,28 +113,11 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Completes at SIGTERM or Ctrl-C; a second one ends the program at once.
-fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let (tx, rx) = tokio::sync::oneshot::channel();
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
-        let mut tx = Some(tx);
-        loop {
-            #[cfg(unix)]
-            tokio::select! { _ = tokio::signal::ctrl_c() => {}, _ = terminate.recv() => {} }
-            #[cfg(not(unix))]
-            let _ = tokio::signal::ctrl_c().await;
-            match tx.take() {
-                Some(tx) => {
-                    eprintln!("finishing the requests under way; once more to stop at once");
-                    let _ = tx.send(());
-                }
-                None => std::process::exit(crate::interrupt::EXIT_CODE),
-            }
-        }
-    });
-    Ok(async {
-        let _ = rx.await;
-    })
+/// The first request to stop drains, the second ends the program at once.
+fn request_stop(stop: &tokio::sync::watch::Sender<u32>) {
+    stop.send_modify(|n| *n += 1);
+    if *stop.borrow() > 1 {
+        std::process::exit(interrupt::EXIT_CODE);
+    }
+    eprintln!("finishing the requests under way; once more to stop at once");
 }

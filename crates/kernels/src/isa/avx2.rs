@@ -147,7 +147,8 @@ unsafe impl Isa for Avx2 {
     type M = [__m256; 2];
 
     const LEVEL: IsaLevel = IsaLevel::Avx2;
-    const TILE: usize = 4;
+    const TILED: bool = true;
+    const WIDE: bool = false;
 
     intrinsics! {
         fn splat(self, x: f32) -> F {

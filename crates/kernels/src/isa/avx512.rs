@@ -30,7 +30,8 @@ unsafe impl Isa for Avx512 {
     type M = __mmask16;
 
     const LEVEL: IsaLevel = IsaLevel::Avx512;
-    const TILE: usize = 8;
+    const TILED: bool = true;
+    const WIDE: bool = true;
 
     intrinsics! {
         fn splat(self, x: f32) -> F {

@@ -148,8 +148,11 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
 
     /// The level that this type stands for.
     const LEVEL: IsaLevel;
-    /// Tokens whose dot products fit the register file together; [`Isa::dot`] is fastest there.
-    const TILE: usize;
+    /// Registers hold the sums of four tokens, which then share each load of weights. Where not, one token at a time is
+    /// computed, and less code is compiled.
+    const TILED: bool;
+    /// Registers hold the sums of eight tokens.
+    const WIDE: bool;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;

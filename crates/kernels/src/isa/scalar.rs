@@ -42,7 +42,8 @@ unsafe impl Isa for Scalar {
     type M = [bool; LANES];
 
     const LEVEL: IsaLevel = IsaLevel::Scalar;
-    const TILE: usize = 4;
+    const TILED: bool = false;
+    const WIDE: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> F {

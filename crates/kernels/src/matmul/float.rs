@@ -52,24 +52,16 @@ fn units_kernel<S: Isa, F: FloatFormat>(s: S, w: &PackedMatrix, x: &MatInput<'_>
     for unit in y.units.clone() {
         let mut t = 0;
         while t < x.n_tokens {
-            match x.n_tokens - t {
-                1 => tile::<S, F, 1>(s, w, unit, x, t, y),
-                2 | 3 => tile::<S, F, 2>(s, w, unit, x, t, y),
-                4..8 => tile::<S, F, 4>(s, w, unit, x, t, y),
-                _ if S::TILE < 8 => tile::<S, F, 4>(s, w, unit, x, t, y),
-                _ => tile::<S, F, 8>(s, w, unit, x, t, y),
-            }
             t += match x.n_tokens - t {
-                1 => 1,
-                2 | 3 => 2,
-                4..8 => 4,
-                _ => S::TILE.min(8),
+                8.. if S::WIDE => tile::<S, F, 8>(s, w, unit, x, t, y),
+                4.. if S::TILED => tile::<S, F, 4>(s, w, unit, x, t, y),
+                _ => tile::<S, F, 1>(s, w, unit, x, t, y),
             };
         }
     }
 }
 
-/// A unit for the `T` tokens from `first` on.
+/// A unit for the `T` tokens from `first` on. Gives `T`.
 #[inline(always)]
 fn tile<S: Isa, F: FloatFormat, const T: usize>(
     s: S,
@@ -78,7 +70,7 @@ fn tile<S: Isa, F: FloatFormat, const T: usize>(
     x: &MatInput<'_>,
     first: usize,
     y: &Part<'_>,
-) {
+) -> usize {
     let k = w.k();
     let weights = &w.unit(unit)[..k * LANES * F::BYTES];
     let mut rows = [x.f32; T];
@@ -96,4 +88,5 @@ fn tile<S: Isa, F: FloatFormat, const T: usize>(
         // SAFETY: the token is one of `x`, the unit one of the part's.
         unsafe { y.store(s, first + t, unit, acc[t]) };
     }
+    T
 }

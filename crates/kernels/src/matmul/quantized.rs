@@ -5,6 +5,8 @@
 //! a minimum, `acc = fma(m, sum_scaled, acc)`. Few tokens unpack weights in registers ([`few`]); many unpack a panel of
 //! 256 k once for all of them ([`many`]).
 
+use std::ops::Range;
+
 use super::Part;
 use crate::isa::{Isa, dispatch};
 use crate::pack::PackedMatrix;
@@ -26,25 +28,49 @@ dispatch! {
 #[inline(always)]
 fn units_kernel<S: Isa, F: Format>(s: S, w: &PackedMatrix, x: &QuantizedRows, y: &Part<'_>) {
     let n_tokens = x.n_tokens();
-    if n_tokens <= FEW {
+    if !S::TILED || n_tokens <= FEW {
         for u in y.units.clone() {
-            match n_tokens {
-                1 => few::<S, F, 1>(s, w, u, x, y),
-                2 => few::<S, F, 2>(s, w, u, x, y),
-                3 => few::<S, F, 3>(s, w, u, x, y),
-                _ => few::<S, F, 4>(s, w, u, x, y),
+            let mut t = 0;
+            while t < n_tokens {
+                t += match n_tokens - t {
+                    4.. if S::TILED => few::<S, F, 4>(s, w, u, x, t, y),
+                    2.. if S::TILED => few::<S, F, 2>(s, w, u, x, t, y),
+                    _ => few::<S, F, 1>(s, w, u, x, t, y),
+                };
             }
         }
-        return;
+    } else if S::TILED {
+        many_batches::<S, F>(s, w, x, y);
     }
+}
+
+/// All units of the part, for batches of tokens.
+#[inline(always)]
+fn many_batches<S: Isa, F: Format>(s: S, w: &PackedMatrix, x: &QuantizedRows, y: &Part<'_>) {
+    let n_tokens = x.n_tokens();
+    let mut scratch =
+        Scratch { weights: [[s.splat_i(0); 8]; PANEL], scale: [no_scale(s); PANEL], sums: [s.zero(); BATCH] };
     let mut first = 0;
     while first < n_tokens {
-        let n = BATCH.min(n_tokens - first);
+        let tokens = first..n_tokens.min(first + BATCH);
         for u in y.units.clone() {
-            many::<S, F>(s, w, u, x, first, n, y);
+            many::<S, F>(s, w.unit(u), w.k() / GROUP, x, tokens.clone(), &mut scratch);
+            for t in tokens.clone() {
+                // SAFETY: the token is one of `x`, the unit one of the part's.
+                unsafe { y.store(s, t, u, scratch.sums[t - first]) };
+            }
         }
-        first += n;
+        first = tokens.end;
     }
+}
+
+/// What a unit and a batch of tokens work on; all of it stays in the first-level cache.
+struct Scratch<S: Isa> {
+    /// Up to `PANEL` groups, unpacked.
+    weights: [[S::I; 8]; PANEL],
+    scale: [Scale<S::F>; PANEL],
+    /// One per token.
+    sums: [S::F; BATCH],
 }
 
 /// One group of 32 k for `T` tokens.
@@ -113,7 +139,7 @@ fn rows<const T: usize>(x: &QuantizedRows, first: usize) -> [&[ActGroup]; T] {
 
 /// Group `g` of each row.
 #[inline(always)]
-fn at<'a, const T: usize>(rows: &[&'a [ActGroup]; T], g: usize) -> [&'a ActGroup; T] {
+fn groups_at<'a, const T: usize>(rows: &[&'a [ActGroup]; T], g: usize) -> [&'a ActGroup; T] {
     let mut groups = [&rows[0][g]; T];
     for t in 1..T {
         groups[t] = &rows[t][g];
@@ -121,12 +147,19 @@ fn at<'a, const T: usize>(rows: &[&'a [ActGroup]; T], g: usize) -> [&'a ActGroup
     groups
 }
 
-/// A unit for `T` tokens, all there are.
+/// A unit for the `T` tokens from `first` on. Gives `T`.
 #[inline(always)]
-fn few<S: Isa, F: Format, const T: usize>(s: S, w: &PackedMatrix, unit: usize, x: &QuantizedRows, y: &Part<'_>) {
+fn few<S: Isa, F: Format, const T: usize>(
+    s: S,
+    w: &PackedMatrix,
+    unit: usize,
+    x: &QuantizedRows,
+    first: usize,
+    y: &Part<'_>,
+) -> usize {
     let n_groups = w.k() / GROUP;
     let (quants, scales) = w.unit(unit).split_at(n_groups * group_bytes::<F>());
-    let rows = rows::<T>(x, 0);
+    let rows = rows::<T>(x, first);
     let mut scale = [no_scale(s); PANEL];
     let mut acc = [s.zero(); T];
     for block in 0..w.k() / F::BLOCK {
@@ -134,86 +167,71 @@ fn few<S: Isa, F: Format, const T: usize>(s: S, w: &PackedMatrix, unit: usize, x
         for i in 0..F::BLOCK / GROUP {
             let g = block * (F::BLOCK / GROUP) + i;
             let weights = unpack::<S, F>(s, &quants[g * group_bytes::<F>()..]);
-            step::<S, F, T>(s, &weights, &scale[i], at(&rows, g), &mut acc);
+            step::<S, F, T>(s, &weights, &scale[i], groups_at(&rows, g), &mut acc);
         }
     }
     for t in 0..T {
-        // SAFETY: the token is one of `x`, the unit one of the part's.
-        unsafe { y.store(s, t, unit, acc[t]) };
-    }
-}
-
-/// A unit for the `n <= BATCH` tokens from `first` on.
-#[inline(always)]
-fn many<S: Isa, F: Format>(
-    s: S,
-    w: &PackedMatrix,
-    unit: usize,
-    x: &QuantizedRows,
-    first: usize,
-    n: usize,
-    y: &Part<'_>,
-) {
-    let n_groups = w.k() / GROUP;
-    let (quants, scales) = w.unit(unit).split_at(n_groups * group_bytes::<F>());
-    let mut panel = Panel { weights: [[s.splat_i(0); 8]; PANEL], scale: [no_scale(s); PANEL], first: 0, n: 0 };
-    let mut acc = [s.zero(); BATCH];
-    while panel.first < n_groups {
-        panel.n = PANEL.min(n_groups - panel.first);
-        let per_block = F::BLOCK / GROUP;
-        for b in 0..panel.n / per_block {
-            let block = panel.first / per_block + b;
-            F::scales(s, &scales[block * scale_bytes::<F>()..], &mut panel.scale[b * per_block..]);
-        }
-        for i in 0..panel.n {
-            panel.weights[i] = unpack::<S, F>(s, &quants[(panel.first + i) * group_bytes::<F>()..]);
-        }
-        let mut t = 0;
-        while t < n {
-            let left = n - t;
-            if S::TILE >= 8 && left >= 8 {
-                tile::<S, F, 8>(s, &panel, x, first + t, &mut acc[t..]);
-                t += 8;
-            } else if left >= 4 {
-                tile::<S, F, 4>(s, &panel, x, first + t, &mut acc[t..]);
-                t += 4;
-            } else if left >= 2 {
-                tile::<S, F, 2>(s, &panel, x, first + t, &mut acc[t..]);
-                t += 2;
-            } else {
-                tile::<S, F, 1>(s, &panel, x, first + t, &mut acc[t..]);
-                t += 1;
-            }
-        }
-        panel.first += panel.n;
-    }
-    for t in 0..n {
         // SAFETY: the token is one of `x`, the unit one of the part's.
         unsafe { y.store(s, first + t, unit, acc[t]) };
     }
+    T
 }
 
-/// Up to 256 k of a unit, unpacked.
-struct Panel<S: Isa> {
-    weights: [[S::I; 8]; PANEL],
-    scale: [Scale<S::F>; PANEL],
-    /// The first group.
-    first: usize,
-    /// How many groups there are.
-    n: usize,
-}
-
-/// A panel for the `T` tokens from `first` on, whose sums are `acc[..T]`.
+/// A unit of `n_groups` groups for up to `BATCH` tokens.
 #[inline(always)]
-fn tile<S: Isa, F: Format, const T: usize>(s: S, panel: &Panel<S>, x: &QuantizedRows, first: usize, acc: &mut [S::F]) {
+fn many<S: Isa, F: Format>(
+    s: S,
+    unit: &[u8],
+    n_groups: usize,
+    x: &QuantizedRows,
+    tokens: Range<usize>,
+    scratch: &mut Scratch<S>,
+) {
+    let (quants, scales) = unit.split_at(n_groups * group_bytes::<F>());
+    let per_block = F::BLOCK / GROUP;
+    scratch.sums[..tokens.len()].fill(s.zero());
+    let mut first = 0;
+    while first < n_groups {
+        let panel = first..n_groups.min(first + PANEL);
+        for b in 0..panel.len() / per_block {
+            let packed = &scales[(first / per_block + b) * scale_bytes::<F>()..];
+            F::scales(s, packed, &mut scratch.scale[b * per_block..]);
+        }
+        for i in 0..panel.len() {
+            scratch.weights[i] = unpack::<S, F>(s, &quants[(first + i) * group_bytes::<F>()..]);
+        }
+        let mut t = tokens.start;
+        while t < tokens.end {
+            let at = t - tokens.start;
+            t += match tokens.end - t {
+                8.. if S::WIDE => tile::<S, F, 8>(s, panel.clone(), x, t, at, scratch),
+                4.. => tile::<S, F, 4>(s, panel.clone(), x, t, at, scratch),
+                _ => tile::<S, F, 1>(s, panel.clone(), x, t, at, scratch),
+            };
+        }
+        first = panel.end;
+    }
+}
+
+/// The unpacked groups `panel` for the `T` tokens from `first` on, whose sums begin at `at`. Gives `T`.
+#[inline(always)]
+fn tile<S: Isa, F: Format, const T: usize>(
+    s: S,
+    panel: Range<usize>,
+    x: &QuantizedRows,
+    first: usize,
+    at: usize,
+    scratch: &mut Scratch<S>,
+) -> usize {
     let mut rows = rows::<T>(x, first);
     for t in 0..T {
-        rows[t] = &rows[t][panel.first..];
+        rows[t] = &rows[t][panel.start..];
     }
     let mut sums = [s.zero(); T];
-    sums.copy_from_slice(&acc[..T]);
-    for g in 0..panel.n {
-        step::<S, F, T>(s, &panel.weights[g], &panel.scale[g], at(&rows, g), &mut sums);
+    sums.copy_from_slice(&scratch.sums[at..at + T]);
+    for g in 0..panel.len() {
+        step::<S, F, T>(s, &scratch.weights[g], &scratch.scale[g], groups_at(&rows, g), &mut sums);
     }
-    acc[..T].copy_from_slice(&sums);
+    scratch.sums[at..at + T].copy_from_slice(&sums);
+    T
 }
