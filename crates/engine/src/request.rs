@@ -368,8 +368,8 @@ pub struct Completion {
 pub struct ContinuationScore {
     /// Natural logarithm of each token's probability given everything before it.
     pub logprobs: Vec<f32>,
-    /// Whether each token is the most likely one at its position (ties: the lower id).
-    pub is_argmax: Vec<bool>,
+    /// The most likely token at the position of each (ties: the lower id).
+    pub argmax: Vec<u32>,
 }
 
 impl ContinuationScore {

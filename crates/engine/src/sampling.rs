@@ -331,10 +331,10 @@ pub(crate) fn logprob(cpu: &Cpu, logits: &[f32], id: u32, n_top: usize, scratch:
     TokenLogprob { logprob: row.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY), top }
 }
 
-/// Log-probability of `id` and whether it is the likeliest token.
-pub(crate) fn score(cpu: &Cpu, logits: &[f32], id: u32, scratch: &mut Scratch) -> (f32, bool) {
-    let is_argmax = argmax(cpu, logits) == Some(id);
-    (logprob(cpu, logits, id, 0, scratch).logprob, is_argmax)
+/// Log-probability of `id`, and the likeliest token.
+pub(crate) fn score(cpu: &Cpu, logits: &[f32], id: u32, scratch: &mut Scratch) -> (f32, u32) {
+    let likeliest = argmax(cpu, logits).unwrap_or(id);
+    (logprob(cpu, logits, id, 0, scratch).logprob, likeliest)
 }
 
 #[cfg(test)]

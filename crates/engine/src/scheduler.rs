@@ -430,7 +430,7 @@ impl Scheduler {
     }
 
     /// Notes log-probabilities; true when the sequence has all of its own.
-    fn take_scores(&mut self, index: usize, scores: &[(f32, bool)]) -> bool {
+    fn take_scores(&mut self, index: usize, scores: &[(f32, u32)]) -> bool {
         let sequence = &mut self.running[index];
         let Task::Score(scoring) = &mut sequence.task else { return false };
         scoring.scored += scores.len();
@@ -441,7 +441,7 @@ impl Scheduler {
         let Some(group) = self.groups.get_mut(&group_id) else { return true };
         let result = &mut group.scores[continuation];
         result.logprobs.extend(scores.iter().map(|s| s.0));
-        result.is_argmax.extend(scores.iter().map(|s| s.1));
+        result.argmax.extend(scores.iter().map(|s| s.1));
         if is_complete {
             group.finished += 1;
             group.cached_tokens += cached;

@@ -72,7 +72,7 @@ pub(crate) enum Outcome {
     /// The next token, if one could be drawn.
     Drawn(Option<(u32, Option<TokenLogprob>)>),
     /// Log-probability and argmax flag per row.
-    Scored(Vec<(f32, bool)>),
+    Scored(Vec<(f32, u32)>),
     /// The hidden state became NaN or infinite here.
     NonFinite(usize),
 }

@@ -324,8 +324,8 @@ fn scores_are_the_logprobs_that_generation_reports() {
         let generated: Vec<u32> = answer.logprobs.iter().map(|l| l.logprob.to_bits()).collect();
         let scored: Vec<u32> = score.logprobs.iter().map(|l| l.to_bits()).collect();
         assert_eq!(scored, generated);
-        let argmax: Vec<bool> = answer.tokens.iter().zip(&answer.logprobs).map(|(id, l)| l.top[0].0 == *id).collect();
-        assert_eq!(score.is_argmax, argmax);
+        let argmax: Vec<u32> = answer.logprobs.iter().map(|l| l.top[0].0).collect();
+        assert_eq!(score.argmax, argmax);
     }
     assert!(scores.cached_tokens >= 3 * 64, "the prompt was cached");
 }

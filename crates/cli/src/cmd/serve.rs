@@ -62,7 +62,8 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     config.timeouts.request = Duration::from_secs(args.timeout);
     config.timeouts.drain = Duration::from_secs(args.drain);
 
-    let engine = EngineArgs { queue: args.queue, ..args.engine.clone() };
+    let mut engine = args.engine.clone();
+    engine.queue = args.queue;
     let mut served = Vec::new();
     let mut engines = Vec::new();
     for model in &args.models {
