@@ -63,7 +63,7 @@ def llama_top1(path):
 
 def compare(model, args, text_path, tmp):
     show = subprocess.run([args.bantam, "pull", "--json", model], check=True, capture_output=True, text=True)
-    gguf = json.loads(show.stdout.strip().splitlines()[-1])["path"]
+    gguf = json.loads(show.stdout.strip().splitlines()[-1])["model"]["path"]
 
     command = [args.bantam, "perplexity", "--json", "--positions", "--kv", "f32", "--window", str(args.window)]
     ours = subprocess.run(command + ["--threads", str(args.threads), gguf, str(text_path)], check=True, capture_output=True, text=True)
