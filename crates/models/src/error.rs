@@ -1,7 +1,7 @@
 //! What can go wrong: reading a model (`ModelError`), running it (`ForwardError`), and the one fault that belongs to
 //! a single sequence of a batch (`NonFinite`).
 
-use bantam_formats::GgufError;
+use bantam_formats::{GgufError, SafetensorsError};
 use bantam_kernels::rope::RopeError;
 use bantam_kernels::{BlockType, PackError};
 
@@ -89,6 +89,9 @@ pub enum ModelError {
     /// The GGUF file or one of its keys.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The directory of safetensors or one of its files.
+    #[error(transparent)]
+    Safetensors(#[from] SafetensorsError),
     /// A normalisation weight, bias or factor list holds NaN or infinity.
     #[error("tensor \"{name}\" holds a number that is not finite")]
     TensorNotFinite {

@@ -186,6 +186,7 @@ const GEMMA3: FamilyRules = FamilyRules {
     ..GEMMA2
 };
 
+/// Where a file states a window, it is applied to every layer, as Transformers does; llama.cpp reads and ignores it.
 const PHI3: FamilyRules = FamilyRules {
     family: Family::Phi3,
     gguf_architecture: "phi3",

@@ -280,5 +280,5 @@ fn raw<'a>(gguf: &'a Gguf, info: &'a TensorInfo) -> Result<RawTensor<'a>, ModelE
     };
     // Sizes of tensors in a file that was opened fit the address space.
     let shape = info.shape.iter().rev().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
-    Ok(RawTensor { name: &info.name, ty, shape, data: gguf.tensor_data(info) })
+    Ok(RawTensor { name: info.name.clone(), ty, shape, data: gguf.tensor_data(info) })
 }

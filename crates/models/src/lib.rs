@@ -6,13 +6,12 @@
 
 mod batch;
 mod error;
-#[expect(dead_code, reason = "some facts are for the reader of Hugging Face directories")]
 mod family;
 mod forward;
 mod gguf;
+mod hf;
 mod kv;
 mod model;
-#[expect(dead_code, reason = "some formulas are for the reader of Hugging Face directories")]
 mod rope;
 mod scratch;
 mod spec;

@@ -1,11 +1,14 @@
 //! A loaded model: its description, its packed weights and its rotation tables.
 
-use bantam_formats::Gguf;
+use std::path::Path;
+
+use bantam_formats::{Gguf, SafetensorsDir};
 use bantam_kernels::{Cpu, PackedMatrix};
 
 use crate::error::ModelError;
 use crate::family::Projections;
 use crate::gguf::GgufModel;
+use crate::hf::HfModel;
 use crate::rope::Rope;
 use crate::spec::ArchSpec;
 use crate::tensors::{LayerSlot, LoadProgress, Loader, Rows, Slot, TensorSource};
@@ -86,6 +89,28 @@ impl Model {
     pub fn load_gguf_with(cpu: &Cpu, gguf: &Gguf, progress: &mut dyn FnMut(LoadProgress)) -> Result<Self, ModelError> {
         let source = GgufModel::new(gguf)?;
         Self::load(source.spec(cpu)?, Loader::new(cpu, &source, progress)?)
+    }
+
+    /// Loads a directory as Transformers saves it: `config.json` beside safetensors.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the file, key or tensor that is missing, wrong or not supported.
+    pub fn load_safetensors(cpu: &Cpu, dir: &Path) -> Result<Self, ModelError> {
+        Self::load_safetensors_with(cpu, dir, &mut |_| {})
+    }
+
+    /// Loads a directory as Transformers saves it and tells `progress` how far it is.
+    ///
+    /// # Errors
+    /// As [`Model::load_safetensors`].
+    pub fn load_safetensors_with(
+        cpu: &Cpu,
+        dir: &Path,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self, ModelError> {
+        let files = SafetensorsDir::open(dir)?;
+        let source = HfModel::new(&files)?;
+        Self::load(source.spec()?, Loader::new(cpu, &source, progress)?)
     }
 
     fn load<S: TensorSource>(spec: ArchSpec, mut loader: Loader<'_, S>) -> Result<Self, ModelError> {

@@ -51,19 +51,22 @@ pub(crate) fn longrope_attention_factor(stretch: f64, original_context: usize) -
 /// How a Llama 3.1 config states its stretching.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Llama3Scaling {
-    pub(crate) factor: f64,
-    pub(crate) low_freq_factor: f64,
-    pub(crate) high_freq_factor: f64,
-    pub(crate) original_context: f64,
+    pub(crate) factor: f32,
+    pub(crate) low_freq_factor: f32,
+    pub(crate) high_freq_factor: f32,
+    pub(crate) original_context: f32,
 }
 
 impl Llama3Scaling {
     /// One divisor per frequency: short wavelengths stay, long ones are divided by `factor`, and the band between
     /// passes smoothly from one to the other (Llama 3.1 reference code, `apply_scaling`).
+    ///
+    /// In f32 throughout, as those who write the factors into GGUF files compute them, so that both formats agree.
     pub(crate) fn factors(&self, theta: f32, rotary_dim: usize) -> Vec<f32> {
         let divisor = |i: usize| {
-            let frequency = libm::pow(f64::from(theta), -((2 * i) as f64) / rotary_dim as f64);
-            let wavelength = 2.0 * std::f64::consts::PI / frequency;
+            let exponent = (2 * i) as f32 / rotary_dim as f32;
+            let frequency = 1.0 / libm::pow(f64::from(theta), f64::from(exponent)) as f32;
+            let wavelength = 2.0 * std::f32::consts::PI / frequency;
             if wavelength < self.original_context / self.high_freq_factor {
                 1.0
             } else if wavelength > self.original_context / self.low_freq_factor {
@@ -74,6 +77,6 @@ impl Llama3Scaling {
                 1.0 / ((1.0 - smooth) / self.factor + smooth)
             }
         };
-        (0..rotary_dim / 2).map(|i| divisor(i) as f32).collect()
+        (0..rotary_dim / 2).map(divisor).collect()
     }
 }

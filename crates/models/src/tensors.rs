@@ -46,7 +46,7 @@ pub(crate) enum LayerSlot {
 /// A tensor as it lies in the file.
 #[derive(Debug)]
 pub(crate) struct RawTensor<'a> {
-    pub(crate) name: &'a str,
+    pub(crate) name: String,
     pub(crate) ty: BlockType,
     /// Outermost dimension first: `[rows, columns]`.
     pub(crate) shape: Vec<usize>,
@@ -166,8 +166,8 @@ impl<'a, S: TensorSource> Loader<'a, S> {
     pub(crate) fn matrix(&mut self, rows: Rows, k: usize) -> Result<PackedMatrix, ModelError> {
         let name = self.source.name(rows.slot, "weight");
         let tensor = self.tensor(name, &[rows.total, k])?;
-        let wrong_size = || ModelError::TensorSize { name: tensor.name.to_owned(), found: tensor.data.len() };
-        let row_bytes = tensor.ty.row_bytes(k).map_err(|source| pack_error(tensor.name, source))?;
+        let wrong_size = || ModelError::TensorSize { name: tensor.name.clone(), found: tensor.data.len() };
+        let row_bytes = tensor.ty.row_bytes(k).map_err(|source| pack_error(&tensor.name, source))?;
         if row_bytes.checked_mul(rows.total) != Some(tensor.data.len()) {
             return Err(wrong_size());
         }
@@ -177,7 +177,7 @@ impl<'a, S: TensorSource> Loader<'a, S> {
             &tensor.data[row * row_bytes..(row + 1) * row_bytes]
         };
         let packed = PackedMatrix::pack(self.cpu, tensor.ty, rows.range.len(), k, file_row)
-            .map_err(|source| pack_error(tensor.name, source))?;
+            .map_err(|source| pack_error(&tensor.name, source))?;
         self.report(rows.range.len() * row_bytes);
         Ok(packed)
     }
@@ -206,9 +206,10 @@ impl<'a, S: TensorSource> Loader<'a, S> {
 
     /// Call when everything has been read: any tensor left is one that we do not understand.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let left =
-            self.source.names().into_iter().find(|name| !self.used.contains(*name) && !self.source.is_ignorable(name));
-        match left {
+        // The first by name, because a format may list them in any order.
+        let is_left = |name: &&str| !self.used.contains(*name) && !self.source.is_ignorable(name);
+        // The first by name, because a format may list them in any order.
+        match self.source.names().into_iter().filter(is_left).min() {
             Some(name) => {
                 let family = self.source.rules().gguf_architecture.to_owned();
                 Err(ModelError::UnexpectedTensor { name: name.to_owned(), family })
@@ -227,17 +228,17 @@ pub(crate) fn vector(cpu: &Cpu, tensor: &RawTensor<'_>) -> Result<Vec<f32>, Mode
     let [len] = tensor.shape[..] else {
         let found = tensor.shape.clone();
         return Err(ModelError::TensorShape {
-            name: tensor.name.to_owned(),
+            name: tensor.name.clone(),
             expected: found.iter().copied().reduce(usize::saturating_mul).into_iter().collect(),
             found,
         });
     };
     let row = PackedMatrix::pack(cpu, tensor.ty, 1, len, |_| tensor.data)
-        .map_err(|source| pack_error(tensor.name, source))?;
+        .map_err(|source| pack_error(&tensor.name, source))?;
     let mut values = vec![0.0; len];
     row.dequantize_row(0, &mut values);
     if values.iter().any(|v| !v.is_finite()) {
-        return Err(ModelError::TensorNotFinite { name: tensor.name.to_owned() });
+        return Err(ModelError::TensorNotFinite { name: tensor.name.clone() });
     }
     Ok(values)
 }

@@ -3,15 +3,18 @@
 
 mod common;
 
+use bantam_formats::Value;
 use bantam_kernels::attention::KvType;
-use bantam_models::RopeSet;
-use common::{Alone, BOTH_FORMATS, cpu, from_gguf, reference, relative_error, tokens};
+use bantam_models::{Model, RopeSet};
+use common::edit::Edit;
+use common::{Alone, BOTH_FORMATS, bits, cpu, dir, from_gguf, reference, relative_error, tokens};
 
 #[test]
 fn both_formats_give_the_reference_logits() {
     let cpu = cpu(2);
     for (name, lengths) in BOTH_FORMATS {
-        let models = [("gguf", from_gguf(&cpu, name))];
+        let models =
+            [("gguf", from_gguf(&cpu, name)), ("safetensors", Model::load_safetensors(&cpu, &dir(name)).unwrap())];
         for &length in lengths {
             let expected = reference(name, length);
             for (format, model) in &models {
@@ -20,6 +23,57 @@ fn both_formats_give_the_reference_logits() {
                 assert!(error < 2e-5, "{name} from {format}, {length} tokens: relative error {error}");
             }
         }
+    }
+}
+
+/// The fixtures are such that getting any one of these wrong shows.
+#[test]
+fn every_stated_number_matters_to_the_logits() {
+    let cpu = cpu(2);
+    let without_freqs = ("llama3-rope", Edit::of("llama3-rope").remove("rope_freqs.weight"));
+    let mut without_bias = ("qwen2", Edit::of("qwen2"));
+    without_bias.1.tensor("blk.1.attn_v.bias").data.fill(0);
+    let changed = |name: &'static str, key: &str, value: Value| (name, Edit::of(name).set(key, value));
+    let cases = [
+        without_freqs,
+        without_bias,
+        changed("mistral", "llama.attention.sliding_window", 0u32.into()),
+        changed("gemma2", "gemma2.attention.sliding_window", 0u32.into()),
+        changed("gemma2", "gemma2.attention.sliding_window", 13u32.into()),
+        changed("gemma2", "gemma2.attention.sliding_window_pattern", 3u32.into()),
+        changed("gemma2", "gemma2.attn_logit_softcapping", 50f32.into()),
+        changed("gemma2", "gemma2.final_logit_softcapping", 30f32.into()),
+        changed("gemma3", "gemma3.attention.sliding_window", 0u32.into()),
+        changed("gemma3", "gemma3.attention.sliding_window_pattern", 3u32.into()),
+        changed("gemma3", "gemma3.rope.freq_base", 10_000f32.into()),
+        changed("gemma3", "gemma3.rope.freq_base_swa", 1_000_000f32.into()),
+        changed("gemma3", "gemma3.rope.scaling.factor", 1f32.into()),
+        changed("phi3", "phi3.attention.sliding_window", 0u32.into()),
+        changed("phi3-longrope", "phi3.rope.scaling.attn_factor", 1f32.into()),
+        changed("phi3-longrope", "phi3.rope.scaling.original_context_length", 64u32.into()),
+    ];
+    for (name, edit) in cases {
+        let length = *BOTH_FORMATS.iter().find(|(n, _)| *n == name).unwrap().1.last().unwrap();
+        let model = Model::load_gguf(&cpu, &edit.build()).unwrap();
+        let logits = Alone::new(&model, &cpu).logits(&tokens(name, length));
+        let error = relative_error(&logits, &reference(name, length), model.spec().vocab_size);
+        assert!(error > 1e-3, "{name} {:?}: relative error {error}", edit.metadata.last());
+    }
+}
+
+#[test]
+fn both_formats_agree_bit_for_bit() {
+    let cpu = cpu(1);
+    for (name, lengths) in BOTH_FORMATS {
+        let tokens = tokens(name, *lengths.last().unwrap());
+        let gguf = from_gguf(&cpu, name);
+        let hf = Model::load_safetensors(&cpu, &dir(name)).unwrap();
+        assert_eq!(gguf.spec(), hf.spec(), "{name}");
+        assert_eq!(
+            bits(&Alone::new(&gguf, &cpu).logits(&tokens)),
+            bits(&Alone::new(&hf, &cpu).logits(&tokens)),
+            "{name}"
+        );
     }
 }
 
