@@ -28,6 +28,10 @@ pub enum TemplateError {
     #[error("the model has no chat template named `{name}`; it has {}", known.join(", "))]
     UnknownName { name: String, known: Vec<String> },
 
+    /// `tokenizer_config.json` holds templates in an unknown form.
+    #[error("`chat_template` should be a text, or a list of objects with the texts `name` and `template`")]
+    Config,
+
     /// The model file does not give what a template needs.
     #[error("cannot read the chat template: {source}")]
     Gguf {

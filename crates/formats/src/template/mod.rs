@@ -150,6 +150,26 @@ impl ChatTemplate {
         ChatTemplate::with_names(sources, TemplateTokens::of(tokenizer)).map(Some)
     }
 
+    /// The templates that a Hugging Face `tokenizer_config.json` holds under `chat_template`: one text, or a list of
+    /// objects with `name` and `template`. `None` when it has none. (Where a model has its template in
+    /// `chat_template.jinja`, that file's text goes to [`ChatTemplate::new`].)
+    ///
+    /// # Errors
+    /// [`TemplateError::Config`] when `chat_template` is something else, otherwise as for [`ChatTemplate::new`].
+    pub fn from_hf_config(config: &Json, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, TemplateError> {
+        let named = |entry: &Json| {
+            let text = |key: &str| entry.get(key).and_then(Json::as_str).map(str::to_owned);
+            text("name").zip(text("template")).ok_or(TemplateError::Config)
+        };
+        let sources = match config.get("chat_template") {
+            None | Some(Json::Null) => return Ok(None),
+            Some(Json::String(source)) => vec![(DEFAULT_NAME.to_owned(), source.clone())],
+            Some(Json::Array(entries)) => entries.iter().map(named).collect::<Result<_, _>>()?,
+            Some(_) => return Err(TemplateError::Config),
+        };
+        ChatTemplate::with_names(sources, TemplateTokens::of(tokenizer)).map(Some)
+    }
+
     /// Sets other limits than the default ones.
     pub fn with_limits(mut self, limits: TemplateLimits) -> ChatTemplate {
         self.limits = limits;
