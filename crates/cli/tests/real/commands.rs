@@ -1,0 +1,87 @@
+use serde_json::{Value, json};
+
+use super::{MODEL, bantam, fails, ok};
+
+fn answer(isa: &str, threads: &str, chunk: &str) -> Value {
+    let mut command = bantam();
+    command.env("BANTAM_ISA", isa).args(["run", MODEL, "--json", "--max-tokens", "24", "--temperature", "0.8"]);
+    command.args(["--seed", "7", "--threads", threads, "--prefill-chunk", chunk]);
+    let mut value: Value = serde_json::from_str(&ok(command.arg("Write a short poem about the sea."))).unwrap();
+    value.as_object_mut().unwrap().remove("timings").expect("timings are reported");
+    value
+}
+
+#[test]
+fn an_answer_is_the_same_on_every_level_thread_count_and_chunk_size() {
+    let expected = answer("scalar", "1", "256");
+    assert_eq!(expected["usage"]["completion_tokens"], 24);
+    assert_eq!(expected["seed"], 7);
+    for level in bantam_kernels::IsaLevel::ALL.into_iter().filter(|level| level.is_available()) {
+        assert_eq!(answer(&level.to_string(), "2", "5"), expected, "{level}");
+    }
+}
+
+#[test]
+fn a_small_model_knows_the_capital_of_france() {
+    let args = ["run", MODEL, "--raw", "--quiet", "--max-tokens", "8", "The capital of France is"];
+    assert!(ok(bantam().args(args)).contains("Paris"));
+}
+
+#[test]
+fn tokens_are_those_of_the_reference_tokenizer() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/tests/fixtures/");
+    let corpus = std::fs::read_to_string(format!("{fixtures}tokenizer/corpus.txt")).unwrap();
+    let expected: Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{fixtures}real_ids.json")).unwrap()).unwrap();
+    let expected = expected[MODEL].as_array().unwrap();
+    let gguf = bantam_formats::Gguf::open(&super::cache(&format!("models/models/{MODEL}/SmolLM2-135M-Instruct.Q4_1.gguf")));
+    let tokenizer = match gguf {
+        Ok(gguf) => bantam_formats::Tokenizer::from_gguf(&gguf).unwrap(),
+        Err(error) => panic!("{error}"),
+    };
+    let options = bantam_formats::EncodeOptions { add_special: false, parse_special: false };
+    for (line, ids) in corpus.split('\n').zip(expected) {
+        assert_eq!(&json!(tokenizer.encode(line, options).unwrap()), ids, "{line:?}");
+    }
+}
+
+#[test]
+fn tokenize_prints_pieces_ids_counts_and_json() {
+    let tokenize = |args: &[&str]| ok(bantam().args(["tokenize", MODEL]).args(args));
+    assert_eq!(tokenize(&["--count", "Hello, world"]), "3\n");
+    let ids = tokenize(&["--ids", "<|im_start|>user"]);
+    assert!(ids.split(' ').count() > 3, "special tokens are text unless asked for: {ids}");
+    assert_eq!(tokenize(&["--ids", "--parse-special", "<|im_start|>user"]), "1 4093\n");
+    let value: Value = serde_json::from_str(&tokenize(&["--json", "Hello, world"])).unwrap();
+    assert_eq!((&value["count"], &value["pieces"][0]), (&json!(3), &json!("Hello")));
+}
+
+#[test]
+fn perplexity_says_by_which_rule_it_was_taken() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, include_str!("../../../../LICENSE")).unwrap();
+    let args = ["perplexity", MODEL, "--json", "--positions", "--window", "256", file.path().to_str().unwrap()];
+    let value: Value = serde_json::from_str(&ok(bantam().args(args))).unwrap();
+    let scored = value["scored_tokens"].as_u64().unwrap();
+    assert_eq!(scored, value["windows"].as_u64().unwrap() * 127);
+    assert_eq!(value["top1"].as_array().unwrap().len() as u64, scored);
+    // Any English model has seen this licence often.
+    assert!((1.0..10.0).contains(&value["perplexity"].as_f64().unwrap()), "{}", value["perplexity"]);
+    assert_eq!(value["bos"], "no BOS");
+
+    std::fs::write(&file, "Too short.").unwrap();
+    let (code, error) = fails(bantam().args(["perplexity", MODEL, file.path().to_str().unwrap()]));
+    assert!(code == 1 && error.contains("less than one window of 512"), "{error}");
+}
+
+#[test]
+fn wrong_usage_names_the_flag_and_the_fix() {
+    let run = |args: &[&str]| fails(bantam().args(["run", MODEL, "hello"]).args(args)).1;
+    assert!(run(&["--temperature=-1"]).contains("temperature"), "{}", run(&["--temperature=-1"]));
+    assert!(run(&["--top-p", "NaN"]).contains("top_p"), "{}", run(&["--top-p", "NaN"]));
+    assert!(run(&["--max-tokens", "0"]).contains("max_tokens"));
+    let (code, error) = fails(bantam().args(["run", "smollm2-135m-instrukt", "hello"]));
+    assert!(code == 3 && error.contains(MODEL), "{error}");
+    let (code, error) = fails(bantam().env("BANTAM_ISA", "avx9").args(["run", MODEL, "hello"]));
+    assert!(code == 1 && error.contains("BANTAM_ISA"), "{error}");
+}

