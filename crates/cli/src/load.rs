@@ -165,7 +165,8 @@ fn served_id(local: &LocalModel) -> String {
 
 fn describe(model: &Model, cpu: &Cpu) -> String {
     let summary = model.summary();
-    let formats: Vec<_> = summary.formats.iter().filter(|share| share.format != "F32").map(|share| &*share.format).collect();
+    let formats: Vec<_> =
+        summary.formats.iter().filter(|share| share.format != "F32").map(|share| &*share.format).collect();
     format!(
         "{} family, {:.0}M parameters in {}, {} of memory, context {}; {} threads, {}",
         summary.family,

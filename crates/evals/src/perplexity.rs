@@ -43,7 +43,9 @@ pub enum PerplexityError {
         window: usize,
     },
     /// The window does not fit the model.
-    #[error("window: {window} tokens do not fit the context of {context_length}; choose a smaller window or a larger context")]
+    #[error(
+        "window: {window} tokens do not fit the context of {context_length}; choose a smaller window or a larger context"
+    )]
     WindowTooLarge {
         /// What was asked for.
         window: usize,

@@ -30,17 +30,21 @@ fn a_small_model_knows_the_capital_of_france() {
 #[test]
 fn tokens_are_those_of_the_reference_tokenizer() {
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/tests/fixtures/");
-    let corpus = std::fs::read_to_string(format!("{fixtures}tokenizer/corpus.txt")).unwrap();
-    let expected: Value =
-        serde_json::from_str(&std::fs::read_to_string(format!("{fixtures}real_ids.json")).unwrap()).unwrap();
+    let read = |name: &str| -> Value {
+        serde_json::from_str(&std::fs::read_to_string(format!("{fixtures}{name}")).unwrap()).unwrap()
+    };
+    let (corpus, expected) = (read("tokenizer/corpus.json"), read("real_ids.json"));
+    let corpus: Vec<&str> = corpus.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     let expected = expected[MODEL].as_array().unwrap();
-    let gguf = bantam_formats::Gguf::open(&super::cache(&format!("models/models/{MODEL}/SmolLM2-135M-Instruct.Q4_1.gguf")));
+    let gguf =
+        bantam_formats::Gguf::open(&super::cache(&format!("models/models/{MODEL}/SmolLM2-135M-Instruct.Q4_1.gguf")));
     let tokenizer = match gguf {
         Ok(gguf) => bantam_formats::Tokenizer::from_gguf(&gguf).unwrap(),
         Err(error) => panic!("{error}"),
     };
     let options = bantam_formats::EncodeOptions { add_special: false, parse_special: false };
-    for (line, ids) in corpus.split('\n').zip(expected) {
+    assert!(corpus.len() > 30 && corpus.len() == expected.len());
+    for (line, ids) in corpus.into_iter().zip(expected) {
         assert_eq!(&json!(tokenizer.encode(line, options).unwrap()), ids, "{line:?}");
     }
 }
@@ -65,8 +69,8 @@ fn perplexity_says_by_which_rule_it_was_taken() {
     let scored = value["scored_tokens"].as_u64().unwrap();
     assert_eq!(scored, value["windows"].as_u64().unwrap() * 127);
     assert_eq!(value["top1"].as_array().unwrap().len() as u64, scored);
-    // Any English model has seen this licence often.
-    assert!((1.0..10.0).contains(&value["perplexity"].as_f64().unwrap()), "{}", value["perplexity"]);
+    // Of 49,152 tokens: far from chance, and not suspiciously good for so small a model.
+    assert!((5.0..40.0).contains(&value["perplexity"].as_f64().unwrap()), "{}", value["perplexity"]);
     assert_eq!(value["bos"], "no BOS");
 
     std::fs::write(&file, "Too short.").unwrap();

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
 
@@ -37,6 +38,12 @@ pub(crate) fn bantam() -> Command {
     let mut command = command();
     command.env("BANTAM_OFFLINE", "1");
     command
+}
+
+/// A client for loopback. It speaks no TLS here, yet is not built without a provider for it.
+pub(crate) fn http() -> reqwest::blocking::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::blocking::Client::builder().timeout(Duration::from_secs(600)).build().unwrap()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

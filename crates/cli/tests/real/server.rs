@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{MODEL, Server, cache, ok};
+use super::{MODEL, Server, cache, http, ok};
 
 /// Version of the official client that is tested against.
 const OPENAI: &str = "openai==3.52.0";
@@ -77,8 +77,7 @@ fn curl_works() {
 fn sigterm_lets_running_answers_finish() {
     let mut server = Server::start(&[]);
     let body = format!(r#"{{"model":"{MODEL}","prompt":"Once upon a time","max_tokens":60,"stream":true}}"#);
-    let client = reqwest::blocking::Client::new();
-    let response = client
+    let response = http()
         .post(format!("{}/v1/completions", server.url))
         .header("content-type", "application/json")
         .body(body)

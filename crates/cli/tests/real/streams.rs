@@ -1,9 +1,8 @@
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
-use super::{MODEL, Server};
+use super::{MODEL, Server, http};
 
 const CLIENTS: usize = 64;
 const TOKENS: usize = 32;
@@ -15,8 +14,7 @@ fn stream(url: &str, client: usize, received: &AtomicUsize) {
         r#"{{"model":"{MODEL}","prompt":"Story number {client}: once upon a time there was","max_tokens":{TOKENS},"stream":true,
             "logit_bias":{{"0":-100,"2":-100}}}}"#
     );
-    let http = reqwest::blocking::Client::builder().timeout(Duration::from_secs(600)).build().unwrap();
-    let request = http.post(format!("{url}/v1/completions")).header("content-type", "application/json").body(body);
+    let request = http().post(format!("{url}/v1/completions")).header("content-type", "application/json").body(body);
     let response = request.send().unwrap();
     assert_eq!(response.status(), 200);
     let mut done = false;
@@ -50,5 +48,8 @@ fn many_streams_finish_together() {
         .collect();
     let least: Vec<usize> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let at_first_finish = least.iter().min().unwrap();
-    assert!(*at_first_finish >= TOKENS / 2, "when one client was done, another had {at_first_finish} events of {TOKENS}");
+    assert!(
+        *at_first_finish >= TOKENS / 2,
+        "when one client was done, another had {at_first_finish} events of {TOKENS}"
+    );
 }

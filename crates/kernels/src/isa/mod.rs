@@ -44,7 +44,7 @@ pub enum IsaLevel {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The name is none of the known ones.
-    #[error("unknown instruction set \"{name}\": use scalar, avx2 or avx512")]
+    #[error("BANTAM_ISA: unknown instruction set \"{name}\": use scalar, avx2 or avx512")]
     Unknown {
         /// What was given.
         name: String,
