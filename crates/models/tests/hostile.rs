@@ -8,7 +8,7 @@ use bantam_formats::{GgmlType, GgufError};
 use bantam_kernels::attention::KvType;
 use bantam_models::{KvPool, LogitsWanted, Model, ModelError, NonFinite, RopeSet, Scratch, SeqChunk};
 use common::edit::Edit;
-use common::{bits, cpu, tokens};
+use common::{bits, cpu, dir, tokens};
 
 fn refusal(edit: &Edit) -> ModelError {
     Model::load_gguf(&cpu(1), &edit.build()).map(|_| ()).unwrap_err()
@@ -126,6 +126,36 @@ fn a_tensor_that_cannot_be_computed_with_is_named() {
     let mut edit = Edit::of("llama");
     edit.tensor("blk.0.attn_norm.weight").data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
     assert!(matches!(refusal(&edit), ModelError::TensorNotFinite { name } if name == "blk.0.attn_norm.weight"));
+}
+
+#[test]
+fn a_directory_whose_config_and_tensors_disagree_is_refused_by_name() {
+    let refusal = |key: &str, value: u32| {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(dir("qwen2").join("model.safetensors"), copy.path().join("model.safetensors")).unwrap();
+        let config = std::fs::read(dir("qwen2").join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        config[key] = value.into();
+        config.as_object_mut().unwrap().remove("layer_types");
+        std::fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
+        Model::load_safetensors(&cpu(1), copy.path()).map(|_| ()).unwrap_err()
+    };
+    let shape = |name: &str, error: ModelError| match error {
+        ModelError::TensorShape { name: found, .. } => assert_eq!(found, name),
+        other => panic!("{other}"),
+    };
+    shape("model.embed_tokens.weight", refusal("vocab_size", 300));
+    shape("model.embed_tokens.weight", refusal("hidden_size", 128));
+    shape("model.layers.0.mlp.gate_proj.weight", refusal("intermediate_size", 96));
+    assert!(
+        matches!(refusal("num_hidden_layers", 3), ModelError::MissingTensor { name } if name.contains("layers.2."))
+    );
+    assert!(
+        matches!(refusal("num_hidden_layers", 1), ModelError::UnexpectedTensor { name, .. } if name.contains("layers.1."))
+    );
+    assert!(
+        matches!(refusal("num_attention_heads", 0), ModelError::InvalidValue { key, .. } if key == "num_attention_heads")
+    );
 }
 
 /// Every number in the metadata replaced by every awkward one: loading answers, and what loads runs.
