@@ -34,13 +34,15 @@ pub(crate) struct App {
     pub(crate) requests: Arc<Semaphore>,
     /// One permit per byte of request body.
     pub(crate) body_bytes: Arc<Semaphore>,
-    /// One permit per rendering and tokenising thread.
+    /// One permit per thread that prepares a request of ordinary size.
     cpu_tasks: Arc<Semaphore>,
+    /// The same for large ones.
+    large_cpu_tasks: Arc<Semaphore>,
 }
 
 impl App {
     pub(crate) fn new(config: GatewayConfig, models: Vec<ServedModel>, metrics: Metrics, loopback: bool) -> Self {
-        let Limits { concurrent_requests, buffered_bytes, cpu_tasks, .. } = config.limits;
+        let Limits { concurrent_requests, buffered_bytes, cpu_tasks, large_cpu_tasks, .. } = config.limits;
         Self {
             config,
             models: models.into_iter().map(Arc::new).collect(),
@@ -50,6 +52,7 @@ impl App {
             requests: Arc::new(Semaphore::new(concurrent_requests)),
             body_bytes: Arc::new(Semaphore::new(buffered_bytes)),
             cpu_tasks: Arc::new(Semaphore::new(cpu_tasks)),
+            large_cpu_tasks: Arc::new(Semaphore::new(large_cpu_tasks)),
         }
     }
 
@@ -76,13 +79,15 @@ impl App {
         ModelList { object: "list".into(), data: self.models.iter().map(|m| m.object()).collect() }
     }
 
-    /// Runs CPU work on a blocking thread, so many at a time. Work that has begun is finished even when nobody waits
+    /// Runs the CPU work for a body of so many bytes on a blocking thread, so many at a time. Work that has begun is finished even when nobody waits
     /// for it any more, and keeps its place until then.
     pub(crate) async fn cpu_task<T: Send + 'static>(
         &self,
+        body_bytes: usize,
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let permit = Arc::clone(&self.cpu_tasks).acquire_owned().await.map_err(|_| ApiError::ShuttingDown)?;
+        let lane = if body_bytes > Limits::LARGE_BODY { &self.large_cpu_tasks } else { &self.cpu_tasks };
+        let permit = Arc::clone(lane).acquire_owned().await.map_err(|_| ApiError::ShuttingDown)?;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);

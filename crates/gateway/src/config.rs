@@ -49,19 +49,29 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// Answers of one request: prompts times `n`.
     pub choices: usize,
-    /// Prompts that are rendered and tokenised at one time.
+    /// Requests that are read, rendered and tokenised at one time, each on a thread of its own.
     pub cpu_tasks: usize,
+    /// The same for requests of more than [`Limits::LARGE_BODY`] bytes, which may take seconds: they wait for each
+    /// other, so that small ones do not wait for them.
+    pub large_cpu_tasks: usize,
+}
+
+impl Limits {
+    /// Bytes of a body from which on it counts as large.
+    pub const LARGE_BODY: usize = 64 << 10;
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             connections: 512,
             concurrent_requests: 384,
             body_bytes: 4 << 20,
             buffered_bytes: 64 << 20,
             choices: 128,
-            cpu_tasks: std::thread::available_parallelism().map_or(1, usize::from),
+            cpu_tasks: cpus,
+            large_cpu_tasks: cpus.div_ceil(4),
         }
     }
 }
@@ -123,6 +133,7 @@ impl GatewayConfig {
             ("limits.buffered_bytes", l.buffered_bytes),
             ("limits.choices", l.choices),
             ("limits.cpu_tasks", l.cpu_tasks),
+            ("limits.large_cpu_tasks", l.large_cpu_tasks),
         ] {
             // The upper bound is what a semaphore takes in one acquisition.
             if value == 0 || u32::try_from(value).is_err() {

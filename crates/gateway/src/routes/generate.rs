@@ -58,7 +58,7 @@ async fn prepare<R: WireRequest + Send + 'static>(
     let work = async {
         let body = body::read(&app, request).await?;
         let (inner, trace) = (Arc::clone(&app), Arc::clone(&trace));
-        app.cpu_task(move || {
+        app.cpu_task(body.bytes.len(), move || {
             let request: R = parse(&body.bytes)?;
             let model = inner.model(request.common().model.as_deref())?;
             // Nobody else sets it.

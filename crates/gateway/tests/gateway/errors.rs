@@ -327,3 +327,22 @@ async fn memory_for_bodies_is_shared_out() {
     }
     panic!("the memory of the client that left was not given back");
 }
+
+#[tokio::test]
+async fn small_requests_do_not_wait_for_large_ones() {
+    let server = start().await;
+    let large = chat(json!({ "messages": [{ "role": "user", "content": "large ".repeat(600_000) }] })).to_string();
+    let many: Vec<_> = (0..6)
+        .map(|_| {
+            let (address, large) = (server.address, large.clone());
+            tokio::spawn(async move { crate::client::Client::connect(address).await.post(CHAT, large).await.status })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut client = server.client().await;
+    assert_eq!(client.post(CHAT, chat(json!({}))).await.status, 200);
+    assert!(many.iter().any(|m| !m.is_finished()), "the small one had nothing to wait for");
+    for answer in many {
+        assert_eq!(answer.await.unwrap(), 400);
+    }
+}
