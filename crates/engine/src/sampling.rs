@@ -215,7 +215,7 @@ pub(crate) fn draw(
         if all_kept {
             pick_from_row(row, u)
         } else {
-            let mut kept = nucleus(row, params);
+            let mut kept = nucleus(row, row[best as usize], params);
             cut_nucleus(&mut kept, params);
             pick(&kept, u)
         }
@@ -258,12 +258,11 @@ fn top_n(row: &[f32], n: usize) -> Vec<(u32, f32)> {
     kept
 }
 
-/// Likeliest first, all tokens that [`cut_nucleus`] can keep and perhaps more.
-fn nucleus(p: &[f32], params: &SamplingParams) -> Vec<(u32, f32)> {
+/// Likeliest first, all tokens that [`cut_nucleus`] can keep and perhaps more; `best` is the largest probability.
+fn nucleus(p: &[f32], best: f32, params: &SamplingParams) -> Vec<(u32, f32)> {
     // Tokens below (1 - top_p) / V have less than 1 - top_p together, so the nucleus is full without them. The factor
     // leaves room for rounding.
     let in_no_nucleus = (1.0 - params.top_p) / p.len() as f32 * 0.5;
-    let best = p.iter().copied().fold(0.0, f32::max);
     let least = in_no_nucleus.max(params.min_p * best);
     let mut kept: Vec<(u32, f32)> =
         p.iter().enumerate().filter(|&(_, &p)| p >= least && p > 0.0).map(|(id, &p)| (id as u32, p)).collect();
@@ -310,16 +309,36 @@ fn pick(kept: &[(u32, f32)], u: f64) -> Option<u32> {
     hit.or_else(|| kept.iter().rfind(|c| c.1 > 0.0)).map(|c| c.0)
 }
 
-/// [`pick`] over a whole row, in order of id.
+/// [`pick`] over a whole row, in order of id: first the block, then the token in it.
 fn pick_from_row(p: &[f32], u: f64) -> Option<u32> {
-    let total: f64 = p.iter().map(|&p| f64::from(p)).sum();
-    let target = u * total;
+    const BLOCK: usize = 1024;
+    let sums: Vec<f64> = p.chunks(BLOCK).map(sum).collect();
+    let target = u * sums.iter().sum::<f64>();
+    let last = |p: &[f32]| p.iter().rposition(|&p| p > 0.0);
     let mut mass = 0.0;
+    let block = sums.iter().position(|&s| {
+        let is_past = mass + s > target;
+        mass += if is_past { 0.0 } else { s };
+        is_past
+    });
+    // Rounding may leave the target past the end of the row or of the block: then it is the last token there.
+    let Some(block) = block else { return last(p).map(|id| id as u32) };
+    let first = block * BLOCK;
+    let p = &p[first..p.len().min(first + BLOCK)];
     let hit = p.iter().position(|&p| {
         mass += f64::from(p);
         mass > target
     });
-    hit.or_else(|| p.iter().rposition(|&p| p > 0.0)).map(|id| id as u32)
+    hit.or_else(|| last(p)).map(|i| (first + i) as u32)
+}
+
+/// Sum in eight lanes, which the processor can add side by side.
+fn sum(p: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    for chunk in p.chunks(8) {
+        chunk.iter().zip(&mut lanes).for_each(|(&p, lane)| *lane += f64::from(p));
+    }
+    lanes.iter().sum()
 }
 
 /// Log-probability of `id` under the raw distribution, and the `n_top` likeliest tokens.

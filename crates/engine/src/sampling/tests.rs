@@ -75,6 +75,22 @@ fn draws_follow_the_distribution() {
 }
 
 #[test]
+fn a_pick_is_where_the_sum_passes_its_share() {
+    // More than one block, with the ends and zeros on both sides of a border.
+    let mut p = vec![0.0f32; 2500];
+    (p[3], p[1023], p[1024], p[2490]) = (0.25, 0.25, 0.25, 0.25);
+    let picks = [0.0, 0.2499, 0.25, 0.4999, 0.5, 0.75, 0.999_999].map(|u| pick_from_row(&p, u));
+    assert_eq!(picks.map(Option::unwrap), [3, 3, 1023, 1023, 1024, 2490, 2490]);
+    assert_eq!(pick_from_row(&p, 1.0), Some(2490));
+    assert_eq!(pick_from_row(&[0.0; 5], 0.5), None);
+    let kept: Vec<(u32, f32)> = p.iter().enumerate().map(|(i, &p)| (i as u32, p)).collect();
+    for i in 0..1000 {
+        let u = f64::from(i) / 1000.0;
+        assert_eq!(pick_from_row(&p, u), pick(&kept, u));
+    }
+}
+
+#[test]
 fn ties_go_to_the_lower_id() {
     let cpu = cpu();
     let logits = [1.0, 3.0, 3.0, 2.0, 3.0];

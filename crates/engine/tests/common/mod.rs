@@ -28,7 +28,7 @@ pub const SHORT_CONTEXT: usize = 512;
 pub struct Row {
     pub first_pos: usize,
     pub n_tokens: usize,
-    pub first_token: u32,
+    pub first_page: u32,
     pub n_logits: usize,
 }
 
@@ -201,7 +201,7 @@ impl Backend for Toy {
                 .map(|c| Row {
                     first_pos: c.first_pos,
                     n_tokens: c.tokens.len(),
-                    first_token: c.tokens[0],
+                    first_page: c.pages[0],
                     n_logits: if c.logits == LogitsWanted::All { c.tokens.len() } else { 0 },
                 })
                 .collect(),
