@@ -71,7 +71,7 @@ pub(crate) enum Outcome {
     Computed,
     /// The next token, if one could be drawn.
     Drawn(Option<(u32, Option<TokenLogprob>)>),
-    /// Log-probability and argmax flag per row.
+    /// Log-probability and likeliest token per row.
     Scored(Vec<(f32, u32)>),
     /// The hidden state became NaN or infinite here.
     NonFinite(usize),
