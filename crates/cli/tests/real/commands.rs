@@ -37,7 +37,7 @@ fn tokens_are_those_of_the_reference_tokenizer() {
     let corpus: Vec<&str> = corpus.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     let expected = expected[MODEL].as_array().unwrap();
     let shown: Value = serde_json::from_str(&ok(bantam().args(["show", "--json", MODEL]))).unwrap();
-    let gguf = bantam_formats::Gguf::open(shown["local"]["path"].as_str().unwrap().as_ref());
+    let gguf = bantam_formats::Gguf::open(std::path::Path::new(shown["local"]["path"].as_str().unwrap()));
     let tokenizer = match gguf {
         Ok(gguf) => bantam_formats::Tokenizer::from_gguf(&gguf).unwrap(),
         Err(error) => panic!("{error}"),
