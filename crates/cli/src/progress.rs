@@ -137,7 +137,10 @@ impl Progress for PullProgress {
             Event::Retrying { error, wait } => {
                 self.note(&format!("  {error}; trying again in {:.1} s", wait.as_secs_f64()));
             }
-            Event::Failed { error, .. } => self.note(&format!("  did not work: {error}")),
+            Event::Failed { error, .. } => {
+                // The whole text comes at the end, if no other source works.
+                self.note(&format!("  did not work: {}", error.to_string().lines().next().unwrap_or_default()));
+            }
             Event::Checking => self.bar.set_message("checking"),
             _ => {}
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::reference::{HfFile, check_name};
+use crate::source::is_loopback;
 
 /// A fault in a catalogue file.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +123,9 @@ pub struct CatalogueEntry {
     /// Size of the file in bytes, where it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// About how large it is, where it was not seen. Nothing is checked against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approximate_size: Option<u64>,
     /// Its SHA-256, where it was seen. Where absent, what the hub states is checked, and pinned at the first pull.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
@@ -133,20 +137,9 @@ pub struct CatalogueEntry {
 }
 
 impl CatalogueEntry {
-    /// Bytes of the file: as seen, otherwise worked out from parameters and quantisation (within about a fifth).
+    /// Bytes of the file: as seen, otherwise about.
     pub fn size_estimate(&self) -> u64 {
-        let bits_per_weight = match self.quantisation.as_str() {
-            "Q4_0" => 4.6,
-            "Q4_1" => 5.1,
-            "Q4_K_S" => 4.6,
-            "Q4_K_M" => 4.9,
-            "Q5_K_M" => 5.7,
-            "Q6_K" => 6.6,
-            "Q8_0" => 8.5,
-            "F32" => 32.0,
-            _ => 16.0,
-        };
-        self.size.unwrap_or((self.parameters as f64 * bits_per_weight / 8.0) as u64)
+        self.size.or(self.approximate_size).unwrap_or(0)
     }
 
     /// Bytes of memory to have free: as seen, otherwise the file and a quarter more for the KV cache and buffers.
@@ -163,6 +156,9 @@ impl CatalogueEntry {
         self.aliases.iter().try_for_each(|alias| check_name(alias).map_err(|why| format!("alias `{alias}`: {why}")))?;
         if self.parameters == 0 || self.context == 0 || self.size == Some(0) || self.ram == Some(0) {
             return Err("parameters, context, size and ram are greater than zero".into());
+        }
+        if self.size.is_some() == self.approximate_size.is_some() {
+            return Err("give either size or approximate_size".into());
         }
         if self.sources.is_empty() {
             return Err("sources: name at least one".into());
@@ -197,8 +193,10 @@ impl CatalogueEntry {
             Source::File { path } => Err(format!("the path {} is not absolute", path.display())),
             Source::Https { url } => {
                 let url = reqwest::Url::parse(url).map_err(|error| format!("the url {url}: {error}"))?;
-                let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-                if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
+                if !url.username().is_empty() || url.password().is_some() {
+                    return Err("the url holds a login, and urls are shown and stored".into());
+                }
+                if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) {
                     Ok(())
                 } else {
                     Err(format!("the url {url} is not https"))
@@ -213,11 +211,12 @@ impl std::fmt::Display for Source {
         match self {
             Source::HuggingFace(file) => file.fmt(f),
             Source::Pip(pip) => {
-                f.write_str("pip:")?;
-                for (i, part) in pip.parts.iter().enumerate() {
-                    write!(f, "{}{}", if i == 0 { "" } else { "," }, part.package)?;
+                let first = pip.parts.first().map_or("nothing", |part| &part.package);
+                write!(f, "pip:{first}")?;
+                match pip.parts.len().saturating_sub(1) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
                 }
-                Ok(())
             }
             Source::File { path } => write!(f, "file:{}", path.display()),
             Source::Https { url } => f.write_str(url),

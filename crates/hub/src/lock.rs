@@ -4,6 +4,7 @@
 //! it would let a third process lock a new one while the second still waits on the old.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +24,10 @@ impl ModelLock {
         match file.try_lock() {
             Ok(()) => Ok(Some(ModelLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(Stop::Io(error)),
+            Err(TryLockError::Error(error)) => {
+                let why = format!("cannot lock {}: {error}", path.display());
+                Err(Stop::Io(io::Error::new(error.kind(), why)))
+            }
         }
     }
 

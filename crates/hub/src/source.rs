@@ -7,6 +7,8 @@ mod resume;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use http::is_loopback;
+
 use crate::catalogue::Source;
 use crate::digest::Digest;
 use crate::error::{Pinned, SourceError};

@@ -175,20 +175,27 @@ impl Store {
         Ok(remove_if_there(&self.pin_path(&dir))?)
     }
 
-    /// Reads the whole file and compares its digest with the manifest's.
+    /// Reads the whole file and compares its digest with the manifest's. The digest of a path's file, which the store
+    /// does not know, is worked out and given back.
     ///
     /// # Errors
     /// [`HubError::Damaged`] when it differs, [`HubError::NotPulled`], or a disk fault.
     pub fn verify(&self, model: &ModelRef, cancel: &Cancel) -> Result<LocalModel, HubError> {
-        let local = self.resolve(model)?.ok_or_else(|| HubError::NotPulled { name: model.to_string() })?;
-        if let Some(expected) = local.sha256 {
-            let found = hash_file(&local.path, cancel)?.finish();
-            if found != expected {
+        let mut local = self.resolve(model)?.ok_or_else(|| HubError::NotPulled { name: model.to_string() })?;
+        if !local.path.is_file() {
+            return Ok(local);
+        }
+        let found = hash_file(&local.path, cancel)?.finish();
+        match local.sha256 {
+            Some(expected) if expected != found => {
                 let why = format!("its SHA-256 is {found} and was {expected} when it was pulled");
-                return Err(HubError::Damaged { name: local.name, why });
+                Err(HubError::Damaged { name: local.name, why })
+            }
+            _ => {
+                local.sha256 = Some(found);
+                Ok(local)
             }
         }
-        Ok(local)
     }
 
     /// The reference with an alias replaced by the name it stands for. A name that the catalogue no longer has but the

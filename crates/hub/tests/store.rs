@@ -68,6 +68,11 @@ proptest! {
         let reference = parse(&format!("hf:{org}/{repo}/{file}.gguf@{revision}"));
         prop_assert_eq!(parse(&reference.to_string()), reference);
     }
+}
+
+proptest! {
+    // Each case tries to connect.
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever is asked for, nothing outside the store is written or removed.
     #[test]
@@ -111,6 +116,7 @@ fn a_path_is_taken_as_it_is() {
     let local =
         store.store.pull(&reference, &PullOptions { offline: true, ..PullOptions::default() }, &Silent).unwrap();
     assert_eq!((local.path, local.size, local.sha256), (path.clone(), 1000, None));
+    assert_eq!(store.store.verify(&reference, &Cancel::default()).unwrap().sha256, Some(sha256(&bytes)));
     assert!(matches!(store.store.remove(&reference), Err(HubError::NotInStore { .. })));
     assert!(path.exists());
     let error = store.store.resolve(&parse("org/repo/file.gguf")).unwrap_err();
@@ -194,6 +200,8 @@ fn a_catalogue_is_strict() {
         ("context = 128", "", "context"),
         ("context = 128", "context = 0", "greater than zero"),
         ("context = 128", "context = \"long\"", "context"),
+        ("size = 1", "size = 1\napproximate_size = 2", "either size"),
+        ("size = 1", "", "either size"),
         ("name = \"toy\"", "", "model 1"),
         ("name = \"toy\"", "name = \"../toy\"", "../toy"),
         ("name = \"toy\"", "name = \"hf-toy\"", "hf-"),
@@ -206,6 +214,7 @@ fn a_catalogue_is_strict() {
         ("path = \"/x\"", "path = \"/x\", mode = 1", "mode"),
         ("file = { path = \"/x\" }", "ftp = { path = \"/x\" }", "ftp"),
         ("file = { path = \"/x\" }", "https = { url = \"http://example.org/x\" }", "not https"),
+        ("file = { path = \"/x\" }", "https = { url = \"https://me:secret@example.org/x\" }", "holds a login"),
         ("file = { path = \"/x\" }", "pip = { parts = [] }", "at least one part"),
         ("file = { path = \"/x\" }", "pip = { parts = [{ package = \"--index==1\", member = \"m\" }] }", "--index==1"),
         ("file = { path = \"/x\" }", "huggingface = { repo = \"x\", file = \"m.gguf\" }", "organisation/name"),
@@ -254,7 +263,26 @@ fn a_catalogue_of_ones_own_adds_and_replaces() {
 #[test]
 fn the_embedded_catalogue_is_whole() {
     let catalogue = Catalogue::embedded().unwrap();
-    assert!(catalogue.entries().len() >= 2);
+    for family in [
+        "Llama 3.1",
+        "Llama 3.2",
+        "Code Llama",
+        "SmolLM2",
+        "Mistral",
+        "Qwen 2.5",
+        "Qwen 2.5 Coder",
+        "Qwen 3",
+        "Phi-3",
+        "Phi-3.5",
+        "Phi-4",
+        "Gemma 1",
+        "Gemma 2",
+        "Gemma 3",
+        "StarCoder2",
+        "Aya 23",
+    ] {
+        assert!(catalogue.entries().iter().any(|entry| entry.family == family), "{family}");
+    }
     for entry in catalogue.entries() {
         assert!(entry.size_estimate() > 0 && entry.ram_estimate() > entry.size_estimate(), "{}", entry.name);
         let licence = &entry.licence;

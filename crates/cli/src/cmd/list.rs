@@ -77,7 +77,7 @@ fn print_all(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow::
     let headers = ["NAME", "FAMILY", "PARAMS", "QUANT", "SIZE", "CONTEXT", "LICENCE", "STATUS"];
     output::print(&output::table(&headers, &["PARAMS", "SIZE", "CONTEXT"], rows))?;
     if !globals.quiet {
-        eprintln!("\n~ is worked out, not measured. Terms of use: `bantam show NAME`.");
+        eprintln!("\n~ is about. Terms of use: `bantam show NAME`.");
     }
     Ok(())
 }

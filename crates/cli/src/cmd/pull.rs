@@ -14,7 +14,8 @@ use crate::{interrupt, output};
 #[derive(Debug, Args)]
 #[command(
     after_help = "With --json, each step is one line of JSON, the last one with the model. An interrupted pull goes on where it stopped.\n\n\
-    Environment: HF_TOKEN (gated models), HF_ENDPOINT (a mirror), HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE; pip sources use pip's own settings."
+    Environment: HF_TOKEN (gated models), HF_ENDPOINT (a mirror), HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE; pip sources use pip's own settings.\n\n\
+    Exit codes: 2 malformed name, 3 no such model, 4 no source gave the file, 5 its bytes are wrong, 130 stopped, 1 other faults."
 )]
 pub(crate) struct PullArgs {
     /// Catalogue names (see `bantam list --all`) or hf:org/repo/file.gguf[@revision]

@@ -18,7 +18,7 @@ use crate::output::{self, parameters};
 pub(crate) struct ShowArgs {
     /// Catalogue name, path of a .gguf file, or hf:org/repo/file.gguf[@revision]
     model: String,
-    /// Read the whole file in the store again and compare its digest
+    /// Read the whole file and compare its digest with the one it was pulled with (for a path: show its digest)
     #[arg(long)]
     verify: bool,
 }
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals) -> anyhow::Result<()> {
 fn describe_entry(lines: &mut Lines, entry: &CatalogueEntry) {
     let about = |known: Option<u64>, estimate: u64| match known {
         Some(n) => human_bytes(n),
-        None => format!("about {} (worked out, not measured)", human_bytes(estimate)),
+        None => format!("about {}", human_bytes(estimate)),
     };
     lines.add("name", &entry.name);
     if !entry.aliases.is_empty() {
@@ -111,12 +111,15 @@ fn describe_local(lines: &mut Lines, local: &LocalModel, verified_now: bool) {
     lines.add("file", local.path.display().to_string());
     lines.add("file size", format!("{} ({} bytes)", human_bytes(local.size), local.size));
     if let Some(manifest) = &local.manifest {
-        let now = if verified_now { ", and the file has it now" } else { "" };
-        lines.add("file sha256", format!("{} (was {}{now})", manifest.sha256, manifest.verified.describe()));
+        let now = if verified_now { ", and again just now" } else { "" };
+        let then = manifest.verified.describe();
+        lines.add("file sha256", format!("{} (when pulled checked against {then}{now})", manifest.sha256));
         lines.add("pulled", format!("{} from {}", manifest.pulled_at, manifest.source));
         if let Some(commit) = &manifest.commit {
             lines.add("commit", commit);
         }
+    } else if let Some(sha256) = local.sha256 {
+        lines.add("file sha256", sha256.to_string());
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::error::Error as _;
 use std::io::Read;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::blocking::{Client, Response};
@@ -46,7 +47,6 @@ pub(super) fn fetch_url(url: &str, job: &Job<'_>) -> Result<Delivered, SourceErr
 }
 
 struct Download<'a> {
-    client: Client,
     url: Url,
     /// Set where the server is a hub, whose headers are believed and which gets the token.
     repo_file: Option<&'a HfFile>,
@@ -80,7 +80,7 @@ impl<'a> Download<'a> {
         if part.part_of().is_some_and(|of| job.expected.check_digest(of.sha256).is_err()) {
             part.reset()?;
         }
-        Ok(Download { client: client(job.options)?, url, repo_file, job, part })
+        Ok(Download { url, repo_file, job, part })
     }
 
     fn run(mut self) -> Result<Delivered, SourceError> {
@@ -178,7 +178,8 @@ impl<'a> Download<'a> {
         for _ in 0..=MAX_REDIRECTS {
             self.job.options.cancel.check()?;
             let at_origin = url.origin() == origin;
-            let mut request = self.client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
+            let mut request =
+                client(self.job.options, &url)?.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
             if let Some(token) = token.filter(|_| at_origin) {
                 request = request.bearer_auth(token.expose());
             }
@@ -320,7 +321,10 @@ impl<'a> Download<'a> {
             why = inner.to_string();
             source = inner.source();
         }
-        if error.is_connect() {
+        if error.is_builder() {
+            // The only parts of a request that come from outside are the address, which was parsed, and the token.
+            SourceError::Setting { setting: "HF_TOKEN", why }
+        } else if error.is_connect() {
             if error.is_timeout() {
                 why = format!("no answer within {} s", self.job.options.connect_timeout.as_secs());
             }
@@ -345,10 +349,15 @@ fn may_pass(error: &SourceError, received: bool) -> bool {
     }
 }
 
-fn client(options: &PullOptions) -> Result<Client, SourceError> {
+/// A client for this address: proxies from the environment, but never for this machine itself.
+fn client(options: &PullOptions, url: &Url) -> Result<Client, SourceError> {
     // A second installation in the same process is refused, and the first does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    let mut builder = Client::builder();
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    builder
         .user_agent(concat!("bantam/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(options.connect_timeout)
@@ -363,6 +372,14 @@ fn client(options: &PullOptions) -> Result<Client, SourceError> {
             setting: "the HTTP client",
             why: error.source().map_or_else(|| error.to_string(), |inner| format!("{error}: {inner}")),
         })
+}
+
+/// Whether this is an address of this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 fn host_of(url: &Url) -> String {

