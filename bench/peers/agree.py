@@ -12,12 +12,16 @@ Windows are consecutive and do not overlap (stride = window). In each window the
 of the second half is scored. Where the model's tokenizer adds BOS, it replaces the first token of each window: that is
 llama.cpp's rule, and `bantam perplexity` follows it.
 
+With --f32 both are also compared with HF transformers computing the same dequantised weights in f32 (pip install torch
+transformers accelerate gguf): whose rounding is it that differs?
+
 The text is the prose of Python's own language reference (`pydoc_data.topics`), cut to --chars characters.
 """
 
 import argparse
 import array
 import json
+import math
 import pathlib
 import re
 import struct
@@ -61,6 +65,23 @@ def llama_top1(path):
     return tokens, top1
 
 
+def f32_reference(gguf, windows, window):
+    """The most likely tokens of the scored positions, and their perplexity, in f32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = pathlib.Path(gguf)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+    top1, nll = [], 0.0
+    for ids in windows:
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
+        for position in range(window // 2, window - 1):
+            top1.append(int(logprobs[position].argmax()))
+            nll -= float(logprobs[position, ids[position + 1]])
+    return top1, math.exp(nll / len(top1))
+
+
 def compare(model, args, text_path, tmp):
     show = subprocess.run([args.bantam, "pull", "--json", model], check=True, capture_output=True, text=True)
     gguf = json.loads(show.stdout.strip().splitlines()[-1])["model"]["path"]
@@ -89,7 +110,7 @@ def compare(model, args, text_path, tmp):
         sys.exit(f"{model}: the tokenizers disagree at token {first}: llama.cpp {tokens[first]}, bantam {ours['tokens'][first]}")
     our_top1 = ours["top1"][: len(their_top1)]
     same = sum(a == b for a, b in zip(our_top1, their_top1))
-    return {
+    row = {
         "model": model,
         "text": text_path.name,
         "window": args.window,
@@ -102,6 +123,16 @@ def compare(model, args, text_path, tmp):
         "llama_cpp_perplexity": their_ppl,
         "difference": ours["perplexity"] / their_ppl - 1,
     }
+    if args.f32:
+        windows = [tokens[i : i + args.window] for i in range(0, len(tokens), args.window)]
+        for ids in windows if ours["bos"] != "no BOS" else []:
+            ids[0] = tokens[0]
+        exact, ppl = f32_reference(gguf, windows, args.window)
+        row["bantam_f32_agreement"] = sum(a == b for a, b in zip(our_top1, exact)) / len(exact)
+        row["llama_cpp_f32_agreement"] = sum(a == b for a, b in zip(their_top1, exact)) / len(exact)
+        row["f32_perplexity_of_positions"] = ppl
+        row["bantam_perplexity_of_positions"] = math.exp(-sum(ours["logprobs"][: len(exact)]) / len(exact))
+    return row
 
 
 def main():
@@ -113,6 +144,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--positions", type=int, default=2000, help="how many positions to compare token by token")
     parser.add_argument("--chars", type=int, default=48_000, help="length of the text (48,000 characters are about 11,000 tokens)")
+    parser.add_argument("--f32", action="store_true", help="compare both with HF transformers in f32")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
 
@@ -130,6 +162,9 @@ def main():
                 print(f"{row['model']}: top-1 agrees on {row['top1_agreement']:.2%} of {row['positions']} positions; perplexity over "
                       f"{row['scored_tokens']} of {row['text_tokens']} tokens: bantam {row['bantam_perplexity']:.4f}, "
                       f"llama.cpp {row['llama_cpp_perplexity']:.4f} ({row['difference']:+.3%}); window {row['window']}, BOS: {row['bos']}")
+                if args.f32:
+                    print(f"  with f32: bantam agrees on {row['bantam_f32_agreement']:.2%}, llama.cpp on {row['llama_cpp_f32_agreement']:.2%}; "
+                          f"perplexity of these positions: f32 {row['f32_perplexity_of_positions']:.4f}, bantam {row['bantam_perplexity_of_positions']:.4f}")
     sys.exit(1 if failed else 0)
 
 
