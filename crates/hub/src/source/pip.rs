@@ -96,7 +96,11 @@ impl PipRun<'_> {
         fs_err::create_dir_all(&work)?;
         let log_path = self.scratch.join("log");
         let log = fs_err::File::create(&log_path)?.into_parts().0;
-        let spawned = Command::new(self.program)
+        let mut command = Command::new(self.program);
+        // A group of its own, so that all of it can be ended together.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let spawned = command
             .args(self.arguments)
             .args(["download", "--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"])
             // Nothing of the package is run, so it need not suit this Python.
@@ -153,15 +157,29 @@ impl PipRun<'_> {
     }
 }
 
-/// A child that does not outlive us when we give up on it.
+/// A child that does not outlive us when we give up on it, nor does what it started.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already on the good path, where both are refused.
-        let _ = self.0.kill();
+        if matches!(self.0.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        end(&mut self.0);
         let _ = self.0.wait();
     }
+}
+
+/// Ends the whole group: under pyenv `python3` is a shell script, and the pip that it started would live on.
+#[cfg(unix)]
+fn end(child: &mut Child) {
+    let group = rustix::process::Pid::from_child(child);
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+}
+
+#[cfg(not(unix))]
+fn end(child: &mut Child) {
+    let _ = child.kill();
 }
 
 /// The last lines of the client's output, which say what went wrong.
