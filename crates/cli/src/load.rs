@@ -140,10 +140,7 @@ pub(crate) fn tokenizer(model: &str, globals: &Globals) -> anyhow::Result<Tokeni
 fn local(model: &str, globals: &Globals) -> anyhow::Result<(Store, LocalModel)> {
     let reference = ModelRef::parse(model)?;
     let store = Store::open(globals.data_dir.as_deref())?;
-    let local = match store.resolve(&reference)? {
-        Some(local) => local,
-        None => pull::fetch(&store, &reference, globals)?,
-    };
+    let local = pull::fetch(&store, &reference, globals)?;
     Ok((store, local))
 }
 

@@ -9,7 +9,7 @@
 //! 4. `prepare` turns it into an engine request, on a blocking thread because templates and tokenizers are CPU work;
 //! 5. `answer` submits it and writes what comes back, whole or as server-sent events.
 //!
-//! Every fault on the way is an [`error`](mod@error) that names the field and the fix, in OpenAI's error object.
+//! Every fault on the way is an `error` that names the field and the fix, in OpenAI's error object.
 
 mod answer;
 mod app;
