@@ -1,7 +1,7 @@
 //! The instruction sets and the one vocabulary that kernels are written in.
 //!
 //! A kernel is a single `#[inline(always)]` function, generic over [`Isa`]: a machine with vectors of 16 `f32` lanes
-//! and 16 `i32` lanes (which are 64 bytes as well). [`dispatch!`] compiles it once per level inside a
+//! and 16 `i32` lanes (which are 64 bytes as well). `dispatch!` compiles it once per level inside a
 //! `#[target_feature]` wrapper and picks the wrapper at run time. Because every level runs the same operations on the
 //! same lanes in the same order, and each operation is defined to the last bit (NaN payloads aside), all levels give
 //! the same results.
