@@ -1,5 +1,8 @@
 //! The `bantam` command.
 
+// Doc comments of arguments are help texts, not Markdown.
+#![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
+
 mod cli;
 mod cmd;
 mod exit;
