@@ -1,11 +1,13 @@
 //! `bantam serve`: models behind the OpenAI API.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bantam_gateway::GatewayConfig;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::Globals;
 use crate::interrupt;
@@ -44,11 +46,36 @@ pub(crate) struct ServeArgs {
     /// How many seconds running requests may go on after SIGTERM or Ctrl-C
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// How log lines are written to standard error; BANTAM_LOG says which (such as warn, or bantam_gateway=debug)
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+fn init_log(format: LogFormat, globals: &Globals) -> anyhow::Result<()> {
+    let default = if globals.quiet { "warn" } else { "info" };
+    let filter = std::env::var("BANTAM_LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned());
+    let filter = EnvFilter::try_new(&filter).with_context(|| format!("BANTAM_LOG: {filter:?} is not a log filter"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
 pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
+    init_log(args.log_format, globals)?;
     let mut config = GatewayConfig {
         host: args.host.clone(),
         port: args.port,
