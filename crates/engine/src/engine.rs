@@ -156,6 +156,23 @@ pub(crate) struct Inbox {
     pub(crate) service_time: Duration,
 }
 
+impl Inbox {
+    /// Takes the first `n` jobs, which count as waiting until the scheduler reports what became of them: at no moment
+    /// does a request drop out of the counters.
+    pub(crate) fn take(&mut self, n: usize) -> std::collections::vec_deque::Drain<'_, Job> {
+        let n = n.min(self.jobs.len());
+        self.stats.waiting += n;
+        self.jobs.drain(..n)
+    }
+
+    /// Drops the jobs nobody waits for any more.
+    pub(crate) fn sweep(&mut self) {
+        let before = self.jobs.len();
+        self.jobs.retain(|job| !job.is_cancelled());
+        self.stats.cancelled_requests += (before - self.jobs.len()) as u64;
+    }
+}
+
 pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
     pub(crate) wake: Condvar,
@@ -332,9 +349,7 @@ impl Engine {
                 return Err(SubmitError::ShuttingDown);
             }
             if inbox.jobs.len() >= limit {
-                let before = inbox.jobs.len();
-                inbox.jobs.retain(|j| !j.is_cancelled());
-                inbox.stats.cancelled_requests += (before - inbox.jobs.len()) as u64;
+                inbox.sweep();
             }
             if inbox.jobs.len() >= limit {
                 inbox.stats.refused_requests += 1;

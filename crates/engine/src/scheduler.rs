@@ -191,12 +191,12 @@ impl Scheduler {
 
     /// Drops what nobody waits for any more.
     fn sweep(&mut self) {
+        self.shared.lock().sweep();
         let mut cancelled = 0;
         let mut count = |is_unwanted: bool| {
             cancelled += u64::from(is_unwanted);
             !is_unwanted
         };
-        self.shared.lock().jobs.retain(|job| count(job.is_cancelled()));
         self.groups.retain(|_, group| count(group.answer.is_closed()));
         if self.starting.is_some_and(|id| !self.groups.contains_key(&id)) {
             self.starting = None;
@@ -239,7 +239,7 @@ impl Scheduler {
             if let Some(sequence) = self.next_continuation() {
                 return Some(sequence);
             }
-            let job = self.shared.lock().jobs.pop_front()?;
+            let job = self.shared.lock().take(1).next()?;
             if job.is_cancelled() {
                 self.tally.cancelled += 1;
                 continue;
@@ -497,7 +497,7 @@ impl Scheduler {
             self.tell(&sequence, error.clone());
         }
         let groups = self.groups.drain().map(|(_, group)| Answer::Scores(group.answer, Err(error.clone())));
-        let jobs = std::mem::take(&mut self.shared.lock().jobs);
+        let jobs: Vec<Job> = self.shared.lock().take(usize::MAX).collect();
         let before = self.answers.len();
         self.answers.extend(groups.chain(jobs.into_iter().map(|job| job.fail(error.clone()))));
         self.tally.failed += (self.answers.len() - before) as u64;

@@ -160,6 +160,26 @@ fn every_running_sequence_advances_in_every_step() {
 }
 
 #[test]
+fn a_request_is_in_the_counters_at_every_moment() {
+    let engine = engine(64, config());
+    for n in 1..=300 {
+        let cancelled = engine.generate(request(n, 3, 2)).unwrap();
+        drop(cancelled);
+        let kept = engine.generate(request(n, 3, 2)).unwrap();
+        let submitted = 2 * u64::from(n);
+        loop {
+            let s = engine.stats();
+            let ended = s.finished_requests + s.cancelled_requests + s.failed_requests;
+            assert_eq!(ended + (s.running + s.waiting) as u64, submitted, "{s:?}");
+            if ended == submitted {
+                break;
+            }
+        }
+        kept.blocking_collect().unwrap();
+    }
+}
+
+#[test]
 fn a_dropped_generation_frees_its_pages() {
     let toy = Toy::new(64).slow(Duration::from_millis(1));
     let engine = toy.start(config());
