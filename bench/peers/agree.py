@@ -132,8 +132,10 @@ def main():
         text = tmp / "python-reference.txt"
         text.write_text(reference_text(args.chars), encoding="utf-8")
         for model in args.models:
-            pulled = subprocess.run([args.bantam, "pull", "--json", model], check=True, capture_output=True, text=True)
-            gguf = json.loads(pulled.stdout.strip().splitlines()[-1])["model"]["path"]
+            gguf = model
+            if not pathlib.Path(model).is_file():
+                pulled = subprocess.run([args.bantam, "pull", "--json", model], check=True, capture_output=True, text=True)
+                gguf = json.loads(pulled.stdout.strip().splitlines()[-1])["model"]["path"]
             floats = tmp / "f32.gguf"
             subprocess.run([llama(args, "llama-quantize"), "--allow-requantize", gguf, floats, "F32"], check=True, capture_output=True)
             f32, _, exact = compare(floats, args, text, tmp)

@@ -18,6 +18,7 @@ pub(crate) struct Cli {
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global")]
 pub(crate) struct Globals {
     /// Where models and state are kept [default: the platform's data directory]
     #[arg(long, global = true, env = "BANTAM_DATA_DIR", value_name = "DIR")]

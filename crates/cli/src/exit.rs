@@ -4,16 +4,20 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | another failure |
-//! | 2 | wrong usage: a flag, a malformed model reference, a broken catalogue |
+//! | 2 | wrong usage: a flag or its value, a malformed model reference, a broken catalogue |
 //! | 3 | there is no such model or file, or it is not on this machine |
 //! | 4 | no source could be reached or gave the file |
 //! | 5 | the bytes are not those that were promised |
 //! | 130 | stopped by Ctrl-C |
 
+use bantam_engine::SubmitError;
 use bantam_hub::{ErrorKind, HubError, ReferenceError};
 
 /// The exit code for a command that ended in `error`.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
+    if matches!(error.downcast_ref(), Some(SubmitError::Invalid { .. })) {
+        return 2;
+    }
     let kind = error.chain().find_map(|cause| match cause.downcast_ref::<HubError>() {
         Some(error) => Some(error.kind()),
         None => cause.downcast_ref::<ReferenceError>().map(|_| ErrorKind::Usage),
@@ -26,4 +30,23 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         Some(ErrorKind::Cancelled) => 130,
         Some(ErrorKind::Local) | None => 1,
     }
+}
+
+/// An error and its causes on one line. Some errors say their cause themselves; it is not said twice.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message += &format!(": {cause}");
+        }
+    }
+    message
+}
+
+/// Whether the reader of standard output has gone (`| head`): the end of the work, but no failure.
+pub(crate) fn reader_has_gone(error: &anyhow::Error) -> bool {
+    let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_pipe)
 }

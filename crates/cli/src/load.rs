@@ -11,7 +11,7 @@ use bantam_gateway::ServedModel;
 use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
 use bantam_kernels::attention::KvType;
 use bantam_kernels::{Cpu, CpuConfig, NUMERICS};
-use bantam_models::Model;
+use bantam_models::{Model, ModelSummary};
 use clap::{Args, ValueEnum};
 
 use crate::cli::Globals;
@@ -20,11 +20,12 @@ use crate::progress;
 
 /// How the engine runs; the same for every command that starts one.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Engine")]
 pub(crate) struct EngineArgs {
-    /// Threads that compute [default: all cores this process may use]
+    /// Threads that compute; 0, and the default, are all cores this process may use
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
-    /// Longest sequence, prompt and answer together [default: the model's own context]
+    /// Longest sequence, prompt and answer together; at most, and by default, the model's own context
     #[arg(long, value_name = "N")]
     ctx: Option<usize>,
     /// Type of stored keys and values
@@ -101,11 +102,18 @@ impl Loaded {
         });
         bar.finish_and_clear();
         let decoder = decoder.with_context(|| format!("{} cannot be run", local.path.display()))?;
-        let description = describe(&decoder, &cpu);
+        let summary = decoder.summary();
+        let description = describe(&summary, &cpu);
         drop(gguf);
 
         let parts = EngineParts { model: Arc::new(decoder), tokenizer: Arc::clone(&tokenizer), cpu };
         let engine = Engine::start(parts, args.config()).context("the engine cannot start")?;
+        let context_length = engine.context_length();
+        let wanted = args.ctx.unwrap_or(summary.context_length);
+        if context_length < wanted && !globals.quiet {
+            let limit = if context_length < summary.context_length { "--kv-memory holds" } else { "the model has" };
+            eprintln!("note: the context is {context_length} tokens and not {wanted}: {limit} no more");
+        }
         Ok(Loaded {
             id: served_id(&local),
             description,
@@ -160,12 +168,11 @@ fn served_id(local: &LocalModel) -> String {
     }
 }
 
-fn describe(model: &Model, cpu: &Cpu) -> String {
-    let summary = model.summary();
+fn describe(summary: &ModelSummary, cpu: &Cpu) -> String {
     let formats: Vec<_> =
         summary.formats.iter().filter(|share| share.format != "F32").map(|share| &*share.format).collect();
     format!(
-        "{} family, {:.0}M parameters in {}, {} of memory, context {}; {} threads, {}",
+        "{} family, {:.0}M parameters in {}, {} of weights, context {}; {} threads, {}",
         summary.family,
         summary.n_parameters as f64 / 1e6,
         if formats.is_empty() { "F32".to_owned() } else { formats.join("/") },

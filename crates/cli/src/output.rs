@@ -5,16 +5,14 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-/// Writes a text and a line end. A reader that has gone (`| head`) is no error.
+/// Writes a text and a line end.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
 }
 
 /// Writes a value as JSON on one line.

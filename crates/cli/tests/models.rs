@@ -114,10 +114,27 @@ fn a_model_is_pulled_listed_shown_and_removed() {
 }
 
 #[test]
+fn a_pull_mends_a_file_whose_bytes_have_changed() {
+    let dir = data_dir();
+    let dir = dir.path();
+    let pulled = json(dir, &["pull", "toy"]);
+    let path = pulled["model"]["path"].as_str().unwrap();
+    let whole = std::fs::read(path).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(path, &damaged).unwrap();
+    fails(dir, &["show", "--verify", "toy"], 5, "damaged");
+    ok(dir, &["pull", "toy"]);
+    assert_eq!(std::fs::read(path).unwrap(), whole);
+}
+
+#[test]
 fn exit_codes_tell_what_went_wrong() {
     let dir = data_dir();
     let dir = dir.path();
     fails(dir, &["pull"], 2, "MODEL");
+    fails(dir, &["pull", "./source.gguf"], 2, "is a path");
+    fails(dir, &["rm", "toy"], 3, "not on this machine");
     fails(dir, &["pull", "hf:nonsense"], 2, "hf:organisation/name/file.gguf");
     fails(dir, &["pull", "toyy"], 3, "did you mean `toy`");
     fails(dir, &["show", "./nothing.gguf"], 3, "no model file ./nothing.gguf");

@@ -36,7 +36,9 @@ pub(crate) enum ApiError {
     UnknownUrl { method: Method, path: String },
     #[error("{method} is not allowed for {path}; the 'allow' header lists what is")]
     MethodNotAllowed { method: Method, path: String },
-    #[error("the host '{host}' is not one this server answers to; add it to the allowed hosts or use localhost")]
+    #[error(
+        "the host '{host}' is not one this server answers to; add it to the allowed hosts (--allowed-host) or use localhost"
+    )]
     HostNotAllowed { host: String },
     #[error("the body must be JSON with 'content-type: application/json'; {found}")]
     UnsupportedMediaType { found: String },

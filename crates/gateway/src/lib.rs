@@ -27,4 +27,4 @@ mod server;
 
 pub use config::{ConfigError, GatewayConfig, Limits, Timeouts};
 pub use model::ServedModel;
-pub use server::{ServeError, serve};
+pub use server::{Listener, ServeError, serve};

@@ -137,7 +137,7 @@ impl Drop for Record {
             model,
             status,
             peer = self.peer,
-            duration_ms = duration.as_secs_f64() * 1e3,
+            duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
             prompt_tokens = count(&self.trace.prompt_tokens),
             cached_tokens = count(&self.trace.cached_tokens),
             completion_tokens = count(&self.trace.completion_tokens),

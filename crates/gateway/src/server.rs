@@ -57,7 +57,7 @@ pub enum ServeError {
         id: String,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {host}:{port}: {source}")]
+    #[error("cannot listen on {host}:{port}: {source}; choose another port or host")]
     Bind {
         /// The host asked for.
         host: String,
@@ -75,32 +75,62 @@ pub enum ServeError {
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// A port that is taken, before the models behind it are loaded. Who connects early waits in the system's backlog.
+#[derive(Debug)]
+pub struct Listener {
+    config: GatewayConfig,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Checks the configuration and takes the port. Must run inside a tokio runtime with time and I/O enabled.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`], [`ServeError::Bind`].
+    pub async fn bind(config: GatewayConfig) -> Result<Self, ServeError> {
+        config.validate()?;
+        let bind = async {
+            let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        match bind.await {
+            Ok((listener, address)) => Ok(Listener { config, listener, address }),
+            Err(source) => Err(ServeError::Bind { host: config.host, port: config.port, source }),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 /// Serves `models` until `shutdown` completes and running requests have finished, or the drain timeout has passed.
 ///
-/// `ready` is called with the bound address once connections are accepted. Must run inside a tokio runtime with time
-/// and I/O enabled. Engines are left running: whoever started them shuts them down.
+/// Must run inside the runtime that the listener was bound in. Engines are left running: whoever started them shuts them
+/// down.
 ///
 /// # Errors
-/// See [`ServeError`]; once `ready` was called nothing fails.
+/// [`ServeError::DuplicateModel`], [`ServeError::Metrics`], before the first connection is accepted.
 pub async fn serve(
-    config: GatewayConfig,
+    listener: Listener,
     models: Vec<ServedModel>,
-    ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    config.validate()?;
+    let Listener { config, listener, address } = listener;
     for (i, model) in models.iter().enumerate() {
         if models[..i].iter().any(|m| m.id == model.id) {
             return Err(ServeError::DuplicateModel { id: model.id.clone() });
         }
     }
-    let (listener, address) = bind(&config).await?;
     let app = Arc::new(App::new(config, models, Metrics::new()?, address.ip().is_loopback()));
     let router = router(Arc::clone(&app))?;
     if !app.loopback {
         tracing::warn!(%address, "anyone who can reach this address can use the models: there are no API keys yet");
     }
-    ready(address);
 
     let mut connections = JoinSet::new();
     run(&app, &router, &listener, &mut connections, shutdown).await;
@@ -114,15 +144,6 @@ pub async fn serve(
         connections.shutdown().await;
     }
     Ok(())
-}
-
-async fn bind(config: &GatewayConfig) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let bind = async {
-        let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bind.await.map_err(|source| ServeError::Bind { host: config.host.clone(), port: config.port, source })
 }
 
 /// Accepts connections until shutdown is asked for and done, or has taken too long.

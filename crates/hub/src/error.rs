@@ -89,7 +89,7 @@ pub enum HubError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The caller asked to stop. What was downloaded is kept and the next pull goes on from there.
-    #[error("stopped; what was downloaded so far is kept and the next pull goes on from there")]
+    #[error("stopped; the next pull goes on from here where the source can resume")]
     Cancelled,
 }
 

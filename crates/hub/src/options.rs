@@ -32,6 +32,8 @@ impl fmt::Debug for Token {
 pub struct PullOptions {
     /// Never touch the network.
     pub offline: bool,
+    /// Read a model that is already here and pull it again if its digest is not that of its manifest.
+    pub verify: bool,
     /// Sent to `hf_endpoint` and nowhere else.
     pub hf_token: Option<Token>,
     /// Base URL of Hugging Face or a mirror of it.
@@ -64,6 +66,7 @@ impl Default for PullOptions {
         let command = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         PullOptions {
             offline: false,
+            verify: false,
             hf_token: None,
             hf_endpoint: Self::HUGGING_FACE.to_owned(),
             connect_timeout: Duration::from_secs(5),

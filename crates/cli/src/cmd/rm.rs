@@ -27,8 +27,14 @@ pub(crate) struct RmArgs {
 pub(crate) fn run(args: &RmArgs, globals: &Globals) -> anyhow::Result<()> {
     let store = Store::open(globals.data_dir.as_deref())?;
     let models = args.models.iter().map(|text| ModelRef::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    for model in &models {
+        if !store.has(model)? && !args.forget {
+            return Err(HubError::NotPulled { name: model.to_string() }.into());
+        }
+    }
     if !args.yes && !confirmed(&store, &models)? {
-        bail!("nothing was removed");
+        eprintln!("nothing was removed");
+        return Ok(());
     }
     for model in &models {
         let forgotten = args.forget && store.forget(model)?;

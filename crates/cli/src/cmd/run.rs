@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cmd::chat;
-use crate::interrupt;
 use crate::load::{EngineArgs, Loaded};
+use crate::{interrupt, output};
 
 /// Arguments of `bantam run`.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct RunArgs {
     /// Catalogue name, path of a .gguf file, or hf:org/repo/file.gguf
     model: String,
@@ -36,6 +37,7 @@ pub(crate) struct RunArgs {
 
 /// How the next token is drawn.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
     /// Most tokens to generate [default: up to the end of the context]
     #[arg(long, value_name = "N")]
@@ -96,6 +98,9 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
     if prompt.is_none() && (args.raw || globals.json) {
         bail!("--raw and --json need a prompt");
     }
+    if prompt.as_ref().is_some_and(|prompt| prompt.trim().is_empty()) {
+        bail!("the prompt is empty");
+    }
     let loaded = Loaded::open(&args.model, &args.engine, globals)?;
     let Some(prompt) = prompt else { return chat::run(&loaded, args, globals) };
 
@@ -111,7 +116,7 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
     };
     let answer = generate(&loaded, args.sampling.request(ids), Show { text: !globals.json })?;
     if globals.json {
-        println!("{}", answer.to_json(&loaded));
+        output::print_json(&answer.to_json(&loaded))?;
     } else if !globals.quiet {
         eprintln!("{}", answer.summary());
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bantam_gateway::GatewayConfig;
+use bantam_gateway::{GatewayConfig, Listener};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Globals;
-use crate::interrupt;
 use crate::load::{EngineArgs, Loaded};
+use crate::{interrupt, output};
 
 /// What `bantam serve` serves when no model is named.
 const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
@@ -89,6 +90,15 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     config.timeouts.request = Duration::from_secs(args.timeout);
     config.timeouts.drain = Duration::from_secs(args.drain);
 
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .thread_name("bantam-http")
+        .build()
+        .context("cannot start the HTTP threads")?;
+    // A port that is taken shows before a model is pulled and loaded.
+    let listener = runtime.block_on(Listener::bind(config))?;
+
     let mut engine = args.engine.clone();
     engine.queue = args.queue;
     let mut served = Vec::new();
@@ -105,12 +115,6 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         served.push(loaded.into_served());
     }
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(2)
-        .thread_name("bantam-http")
-        .build()
-        .context("cannot start the HTTP threads")?;
     let (stop, stopped) = tokio::sync::watch::channel(0u32);
     let stop = Arc::new(stop);
     let on_interrupt = Arc::clone(&stop);
@@ -130,8 +134,16 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
             let _ = stopped.wait_for(|&n| n > 0).await;
         };
         // The one line on standard output: scripts read the port from it.
-        let ready = |address| println!("listening on http://{address}");
-        bantam_gateway::serve(config, served, ready, shutdown).await?;
+        let url = format!("http://{}", listener.address());
+        if globals.json {
+            output::print_json(&json!({"event": "listening", "url": url}))?;
+        } else {
+            output::print(&format!("listening on {url}"))?;
+        }
+        if !globals.quiet {
+            eprintln!("chat page: {url}/   OpenAI API: {url}/v1   Ctrl-C stops");
+        }
+        bantam_gateway::serve(listener, served, shutdown).await?;
         anyhow::Ok(())
     })?;
     for (_, engine) in engines {
@@ -147,5 +159,5 @@ fn request_stop(stop: &tokio::sync::watch::Sender<u32>) {
     if *stop.borrow() > 1 {
         std::process::exit(interrupt::EXIT_CODE);
     }
-    eprintln!("finishing the requests under way; once more to stop at once");
+    eprintln!("stopping when the running requests have finished; once more stops at once");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::Context;
 use bantam_formats::{Gguf, GgufError};
 use bantam_hub::{Cancel, CatalogueEntry, HubError, LocalModel, ModelRef, Store, human_bytes};
 use clap::Args;
@@ -46,7 +47,9 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals) -> anyhow::Result<()> {
         return Err(HubError::NotPulled { name: model.to_string() }.into());
     }
     let gguf = match &local {
-        Some(local) if local.path.is_file() => Some(read_gguf(&local.path)?),
+        Some(local) if local.path.is_file() => {
+            Some(read_gguf(&local.path).with_context(|| format!("cannot read {}", local.path.display()))?)
+        }
         _ => None,
     };
     let architecture = gguf.as_ref().and_then(|gguf| gguf.architecture.as_deref());

@@ -1,12 +1,15 @@
 //! The answers of one request, as they come.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bantam_engine::{Event, FinishReason, GenerateError, Generation, Timings, Usage};
 use bantam_types::openai;
 use futures::stream::{self, SelectAll, Stream, StreamExt};
 
 use crate::error::ApiError;
+use crate::observe::Trace;
 
 /// A token that belongs to a [`Piece`], if log probabilities were asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,14 +49,15 @@ pub(crate) struct Choices {
     /// A step that comes after the one just given.
     next: Option<(usize, Step)>,
     per_prompt: usize,
+    trace: Arc<Trace>,
 }
 
 impl Choices {
     /// `per_prompt` choices of the first prompt, then as many of the second, and so on.
-    pub(crate) fn new(generations: Vec<Generation>, per_prompt: usize) -> Self {
+    pub(crate) fn new(generations: Vec<Generation>, per_prompt: usize, trace: Arc<Trace>) -> Self {
         let pending = generations.iter().map(|_| Vec::new()).collect();
         let events = generations.into_iter().enumerate().map(|(i, g)| events(i, g)).collect();
-        Self { events, pending, next: None, per_prompt }
+        Self { events, pending, next: None, per_prompt, trace }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -73,6 +77,7 @@ impl Choices {
             let pending = &mut self.pending[index];
             match event {
                 Event::Token { id, text, logprob, end } => {
+                    self.trace.completion_tokens.fetch_add(1, Ordering::Relaxed);
                     // The token that ends a turn is not part of the answer.
                     if let Some(l) = logprob.filter(|_| !end) {
                         pending.push(DrawnToken { id, logprob: l.logprob, top: l.top });

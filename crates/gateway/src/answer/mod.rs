@@ -48,7 +48,10 @@ pub(crate) async fn answer<F: Format>(
     prepared: Prepared,
     mut format: F,
 ) -> Result<Response, ApiError> {
-    let choices = Choices::new(submit(&prepared)?, prepared.n);
+    let generations = submit(&prepared)?;
+    let prompt_tokens: usize = prepared.prompts.iter().map(|prompt| prompt.ids.len()).sum();
+    context.trace.prompt_tokens.fetch_add(prompt_tokens * prepared.n, Ordering::Relaxed);
+    let choices = Choices::new(generations, prepared.n, Arc::clone(&context.trace));
     let head = head::<F>(&prepared);
     let mut response = match prepared.delivery {
         Delivery::Whole => {
@@ -121,8 +124,6 @@ async fn whole<F: Format>(
 /// Counts a finished choice.
 fn note(context: &Context, head: &Head, finished: &choices::Finished) {
     let trace = &context.trace;
-    trace.prompt_tokens.fetch_add(finished.usage.prompt_tokens, Ordering::Relaxed);
     trace.cached_tokens.fetch_add(finished.usage.cached_tokens, Ordering::Relaxed);
-    trace.completion_tokens.fetch_add(finished.usage.completion_tokens, Ordering::Relaxed);
     context.app.metrics.answer(&head.name, &finished.timings, finished.usage.completion_tokens);
 }

@@ -1,6 +1,6 @@
 //! What operators and browsers see: models, health, metrics, ids, the page, hosts and origins, configuration.
 
-use bantam_gateway::{GatewayConfig, ServeError, serve};
+use bantam_gateway::{GatewayConfig, Listener, ServeError};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
@@ -153,7 +153,7 @@ async fn other_origins_are_let_in_only_when_named() {
 }
 
 async fn refused(config: GatewayConfig) -> String {
-    let error = serve(config, Vec::new(), |_| {}, std::future::pending()).await.unwrap_err();
+    let error = Listener::bind(config).await.unwrap_err();
     assert!(matches!(error, ServeError::Config(_) | ServeError::Bind { .. }), "{error:?}");
     error.to_string()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bantam_engine::{Engine, EngineConfig};
-use bantam_gateway::{GatewayConfig, ServeError, ServedModel, serve};
+use bantam_gateway::{GatewayConfig, Listener, ServeError, ServedModel, serve};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -58,12 +58,12 @@ pub(crate) async fn start_with(options: Options) -> Server {
     };
     let models = vec![model(MODEL, Some(template())), model(BASE_MODEL, None)];
     let (stop, stopped) = oneshot::channel::<()>();
-    let (ready, address) = oneshot::channel();
-    let serving = serve(options.gateway, models, move |address| ready.send(address).unwrap(), async move {
+    let listener = Listener::bind(options.gateway).await.unwrap();
+    let address = listener.address();
+    let serving = serve(listener, models, async move {
         let _ = stopped.await;
     });
     let task = tokio::spawn(serving);
-    let address = address.await.expect("the server did not start");
     Server { address, engine, stop: Some(stop), task: Some(task) }
 }
 
