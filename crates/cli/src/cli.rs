@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Tokenize(cmd::tokenize::TokenizeArgs),
     /// Measure how well a model predicts a text
     Perplexity(cmd::perplexity::PerplexityArgs),
+    /// Measure how fast a model runs on this machine
+    Bench(cmd::bench::BenchArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),
 }

@@ -77,6 +77,8 @@ pub(crate) struct Loaded {
     pub(crate) id: String,
     /// Family, size, quantisation and context in a few words.
     pub(crate) description: String,
+    pub(crate) summary: ModelSummary,
+    pub(crate) cpu: Cpu,
     pub(crate) engine: Engine,
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) template: Option<ChatTemplate>,
@@ -106,7 +108,7 @@ impl Loaded {
         let description = describe(&summary, &cpu);
         drop(gguf);
 
-        let parts = EngineParts { model: Arc::new(decoder), tokenizer: Arc::clone(&tokenizer), cpu };
+        let parts = EngineParts { model: Arc::new(decoder), tokenizer: Arc::clone(&tokenizer), cpu: cpu.clone() };
         let engine = Engine::start(parts, args.config()).context("the engine cannot start")?;
         let context_length = engine.context_length();
         let wanted = args.ctx.unwrap_or(summary.context_length);
@@ -117,6 +119,8 @@ impl Loaded {
         Ok(Loaded {
             id: served_id(&local),
             description,
+            summary,
+            cpu,
             engine,
             tokenizer,
             template,

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Rm(args) => cmd::rm::run(args, &cli.globals),
         Command::Tokenize(args) => cmd::tokenize::run(args, &cli.globals),
         Command::Perplexity(args) => cmd::perplexity::run(args, &cli.globals),
+        Command::Bench(args) => cmd::bench::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };
     match outcome {

@@ -15,7 +15,7 @@ fn help(args: &[&str]) -> String {
 #[test]
 fn the_help_texts() {
     insta::assert_snapshot!("bantam", help(&[]));
-    for command in ["run", "serve", "pull", "list", "show", "rm", "tokenize", "perplexity", "completions"] {
+    for command in ["run", "serve", "pull", "list", "show", "rm", "tokenize", "perplexity", "bench", "completions"] {
         insta::assert_snapshot!(command, help(&[command]));
     }
 }

@@ -1,5 +1,7 @@
-//! Measurements of a model's quality, each with the rule by which it was taken.
+//! Measurements of a model's quality and speed, each with the rule by which it was taken.
 
+mod bench;
 mod perplexity;
 
+pub use bench::{Bench, BenchError, CLASSIFY_CLIENTS, Measured, OWN_PROMPT, SHARED_PROMPT, STREAM_PROMPT, Share, Work};
 pub use perplexity::{Perplexity, PerplexityConfig, PerplexityError, perplexity};

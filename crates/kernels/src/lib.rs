@@ -5,6 +5,7 @@ pub mod attention;
 /// Version of the accumulation contract: two builds with the same number compute the same bits.
 pub const NUMERICS: u32 = 1;
 
+mod ceiling;
 mod cpu;
 pub mod isa;
 pub mod math;
@@ -15,6 +16,7 @@ mod quantize;
 pub mod rope;
 mod team;
 
+pub use ceiling::Ceilings;
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
 pub use isa::{IsaError, IsaLevel};
 pub use matmul::{MatInput, matmul};

@@ -26,5 +26,5 @@ pub use kv::KvPool;
 pub use model::Model;
 pub use scratch::Scratch;
 pub use spec::{Activation, ArchSpec, LayerSpec, RopeScaling, RopeSet, RopeSpec};
-pub use summary::{FormatShare, ModelSummary};
+pub use summary::{FormatShare, MatrixShare, ModelSummary};
 pub use tensors::LoadProgress;

@@ -14,10 +14,36 @@ pub struct ModelSummary {
     pub n_parameters: u64,
     /// Bytes of weights in memory.
     pub n_bytes: u64,
+    /// The matrices of all layers, which every token is multiplied with.
+    pub layers: MatrixShare,
+    /// The output head, which every position is multiplied with whose logits are wanted.
+    pub head: MatrixShare,
     /// Longest sequence.
     pub context_length: usize,
     /// Parameters by the format they are stored in, most first.
     pub formats: Vec<FormatShare>,
+}
+
+/// The matrices of one part of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MatrixShare {
+    /// Weights: a multiplication and an addition each.
+    pub n_parameters: u64,
+    /// Bytes in memory, all of which one token reads.
+    pub n_bytes: u64,
+}
+
+impl MatrixShare {
+    fn of<'a>(matrices: impl IntoIterator<Item = &'a PackedMatrix>) -> Self {
+        matrices.into_iter().fold(MatrixShare { n_parameters: 0, n_bytes: 0 }, |sum, matrix| MatrixShare {
+            n_parameters: sum.n_parameters + n_parameters(matrix),
+            n_bytes: sum.n_bytes + matrix.n_bytes() as u64,
+        })
+    }
+}
+
+fn n_parameters(matrix: &PackedMatrix) -> u64 {
+    matrix.n_rows() as u64 * matrix.k() as u64
 }
 
 /// The part of a model that is stored in one format.
@@ -38,7 +64,6 @@ impl Model {
         matrices.extend(self.weights.layers.iter().flat_map(LayerWeights::matrices));
         let vectors = self.weights.layers.iter().flat_map(LayerWeights::vectors);
         let n_floats: usize = vectors.chain([&self.weights.output_norm]).map(Vec::len).sum();
-        let n_parameters = |matrix: &PackedMatrix| matrix.n_rows() as u64 * matrix.k() as u64;
         let in_format = |ty: BlockType| {
             let floats = if ty == BlockType::F32 { n_floats as u64 } else { 0 };
             matrices.iter().filter(|matrix| matrix.block_type() == ty).map(|matrix| n_parameters(matrix)).sum::<u64>()
@@ -54,6 +79,8 @@ impl Model {
             family: self.spec.family.name(),
             n_parameters: formats.iter().map(|share| share.n_parameters).sum(),
             n_bytes: matrices.iter().map(|matrix| matrix.n_bytes() as u64).sum::<u64>() + 4 * n_floats as u64,
+            layers: MatrixShare::of(self.weights.layers.iter().flat_map(LayerWeights::matrices)),
+            head: MatrixShare::of([self.weights.output.as_ref().unwrap_or(&self.weights.token_embedding)]),
             context_length: self.spec.context_length,
             formats,
         }

@@ -28,6 +28,27 @@ fn a_small_model_knows_the_capital_of_france() {
 }
 
 #[test]
+fn a_benchmark_tells_rates_and_shares() {
+    let sizes = ["--prompt", "32", "--answer", "8", "--streams", "3", "--classify", "0", "--repeat", "1", "--json"];
+    let bench: Value = serde_json::from_str(&ok(bantam().args(["bench", MODEL]).args(sizes))).unwrap();
+    let ceilings = bench["ceilings"].as_object().unwrap();
+    assert!(ceilings.len() == 3 && ceilings.values().all(|rate| rate.as_f64().unwrap() > 1e6), "{ceilings:?}");
+    let results = bench["results"].as_array().unwrap();
+    let works: Vec<_> = results.iter().map(|result| result["work"].as_str().unwrap()).collect();
+    assert_eq!(works, ["prefill", "decode", "streams"]);
+    assert!(results.iter().all(|result| result["rate"].as_f64().unwrap() > 0.0));
+    assert!(results[0]["share"]["ceiling"] == "int8" && results[1]["share"]["ceiling"] == "memory");
+    // The layers' and the head's weights are all of the model's matrices; the head is the embedding's, too.
+    let summary = &bench["summary"];
+    let n = |part: &str| summary[part]["n_parameters"].as_u64().unwrap();
+    let all = summary["n_parameters"].as_u64().unwrap();
+    assert!(n("layers") + n("head") <= all && n("layers") + n("head") > all * 99 / 100, "{summary}");
+
+    let (code, error) = fails(bantam().args(["bench", MODEL, "--prompt", "100000"]));
+    assert!(code == 1 && error.contains("prefill 100000 needs a context of 100001"), "{error}");
+}
+
+#[test]
 fn tokens_are_those_of_the_reference_tokenizer() {
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../formats/tests/fixtures/");
     let read = |name: &str| -> Value {

@@ -317,6 +317,12 @@ unsafe impl Isa for Avx2 {
             both!(_mm256_castsi256_ps, both!(_mm256_slli_epi32::<16>, x))
         }
 
+        fn mac_bytes(self, sum: I, w: I, x: I) -> I {
+            // Pinned, or the product would be taken out of a loop in which it does not change.
+            let products = [_mm256_maddubs_epi16(pin(w[0]), x[0]), _mm256_maddubs_epi16(pin(w[1]), x[1])];
+            both!(_mm256_add_epi16, sum, products)
+        }
+
         fn pack_i8(self, a: I, b: I) -> [i32; 8] {
             // Packing works within 128-bit halves; the permutation puts the words of four lanes back in order.
             let x = _mm256_packs_epi16(_mm256_packs_epi32(a[0], a[1]), _mm256_packs_epi32(b[0], b[1]));

@@ -186,6 +186,10 @@ unsafe impl Isa for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))
         }
 
+        fn mac_bytes(self, sum: I, w: I, x: I) -> I {
+            _mm512_dpbusd_epi32(sum, w, x)
+        }
+
         fn pack_i8(self, a: I, b: I) -> [i32; 8] {
             let mut words = [0; 8];
             let p = words.as_mut_ptr().cast::<__m128i>();

@@ -266,6 +266,10 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
         a: [&[i32; 8]; T],
     ) -> [[Self::I; SUBS]; T];
 
+    /// `sum` plus the products of the unsigned bytes of `w` and the signed bytes of `x`, by the instructions that do the
+    /// most of them per second: a yardstick, for the sums may wrap in 16 bits.
+    fn mac_bytes(self, sum: Self::I, w: Self::I, x: Self::I) -> Self::I;
+
     /// The lanes of `a` and then of `b`, each within -128..=127, as bytes packed in order: the first is the lowest byte
     /// of the first word.
     fn pack_i8(self, a: Self::I, b: Self::I) -> [i32; 8];

@@ -269,6 +269,17 @@ unsafe impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn mac_bytes(self, mut sum: I, w: I, x: I) -> I {
+        for i in 0..LANES {
+            let (w, x) = (w[i].to_le_bytes(), x[i].to_le_bytes());
+            for j in 0..4 {
+                sum[i] = sum[i].wrapping_add(i32::from(w[j]) * i32::from(x[j] as i8));
+            }
+        }
+        sum
+    }
+
+    #[inline(always)]
     fn pack_i8(self, a: I, b: I) -> [i32; 8] {
         let mut words = [0; 8];
         for i in 0..4 {
