@@ -42,11 +42,3 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
     }
     message
 }
-
-/// Whether the reader of standard output has gone (`| head`): the end of the work, but no failure.
-pub(crate) fn reader_has_gone(error: &anyhow::Error) -> bool {
-    let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(is_pipe)
-}

@@ -1,9 +1,33 @@
 //! Writing results to standard output.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+
+/// The reader of standard output has gone (`| head`): the end of the work, but no failure.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// The outcome of a write to standard output.
+///
+/// # Errors
+/// [`ReaderGone`], or what the system said.
+pub(crate) fn written(outcome: io::Result<()>) -> anyhow::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        other => Ok(other?),
+    }
+}
 
 /// Writes a text and a line end.
 ///
@@ -11,8 +35,7 @@ use serde::Serialize;
 /// When standard output cannot be written.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
 /// Writes a value as JSON on one line.

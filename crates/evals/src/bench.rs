@@ -17,6 +17,11 @@ pub const OWN_PROMPT: usize = 60;
 /// Requests of [`Work::Classify`] under way at one time.
 pub const CLASSIFY_CLIENTS: usize = 8;
 
+/// Most streams at one time: each is waited for by a thread.
+pub const MAX_STREAMS: usize = 1024;
+/// Most requests of [`Work::Classify`]: their prompts are made before the clock starts.
+pub const MAX_REQUESTS: usize = 10_000;
+
 /// Something to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
@@ -129,6 +134,14 @@ pub enum BenchError {
         /// What is allowed.
         least: usize,
     },
+    /// A number that takes too many threads or too much memory.
+    #[error("{param}: must be at most {most}")]
+    TooMany {
+        /// Which number.
+        param: &'static str,
+        /// What is allowed.
+        most: usize,
+    },
     /// The engine did not take a request.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -157,7 +170,7 @@ impl<'a> Bench<'a> {
     /// Whether a work can be measured here.
     ///
     /// # Errors
-    /// [`BenchError::TooLong`], [`BenchError::TooFew`].
+    /// [`BenchError::TooLong`], [`BenchError::TooFew`], [`BenchError::TooMany`].
     pub fn check(&self, work: &Work) -> Result<(), BenchError> {
         let few = match *work {
             Work::Prefill { prompt: 0 } => Some(("prompt", 1)),
@@ -168,6 +181,15 @@ impl<'a> Bench<'a> {
         };
         if let Some((param, least)) = few {
             return Err(BenchError::TooFew { param, least });
+        }
+        match *work {
+            Work::Streams { streams, .. } if streams > MAX_STREAMS => {
+                return Err(BenchError::TooMany { param: "streams", most: MAX_STREAMS });
+            }
+            Work::Classify { requests } if requests > MAX_REQUESTS => {
+                return Err(BenchError::TooMany { param: "classify", most: MAX_REQUESTS });
+            }
+            _ => {}
         }
         let (needed, context_length) = (work.longest(), self.engine.context_length());
         if needed > context_length {

@@ -3,5 +3,8 @@
 mod bench;
 mod perplexity;
 
-pub use bench::{Bench, BenchError, CLASSIFY_CLIENTS, Measured, OWN_PROMPT, SHARED_PROMPT, STREAM_PROMPT, Share, Work};
+pub use bench::{
+    Bench, BenchError, CLASSIFY_CLIENTS, MAX_REQUESTS, MAX_STREAMS, Measured, OWN_PROMPT, SHARED_PROMPT, STREAM_PROMPT,
+    Share, Work,
+};
 pub use perplexity::{Perplexity, PerplexityConfig, PerplexityError, perplexity};

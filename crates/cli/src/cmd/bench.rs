@@ -1,6 +1,6 @@
 //! `bantam bench`: how fast a model runs here, beside what the machine can do.
 
-use bantam_evals::{Bench, Measured, Work};
+use bantam_evals::{Bench, MAX_STREAMS, Measured, Work};
 use bantam_kernels::Ceilings;
 use clap::Args;
 use serde_json::json;
@@ -42,7 +42,10 @@ pub(crate) struct BenchArgs {
 const STREAM_ANSWER: usize = 64;
 
 pub(crate) fn run(args: &BenchArgs, globals: &Globals) -> anyhow::Result<()> {
-    let loaded = Loaded::open(&args.model, &args.engine, globals)?;
+    // Streams wait for a place in the batch; none is refused.
+    let mut engine = args.engine.clone();
+    engine.queue = MAX_STREAMS;
+    let loaded = Loaded::open(&args.model, &engine, globals)?;
     let works = |sizes: &[usize], work: fn(usize) -> Work| -> Vec<Work> {
         sizes.iter().filter(|&&n| n > 0).map(|&n| work(n)).collect()
     };

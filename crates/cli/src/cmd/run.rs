@@ -176,8 +176,7 @@ pub(crate) fn generate(loaded: &Loaded, request: GenerateRequest, show: Show) ->
             Event::Token { text, .. } => {
                 answer.usage.completion_tokens += 1;
                 if show.text {
-                    out.write_all(text.as_bytes())?;
-                    out.flush()?;
+                    output::written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
                 }
                 answer.text.push_str(&text);
             }
@@ -195,7 +194,7 @@ pub(crate) fn generate(loaded: &Loaded, request: GenerateRequest, show: Show) ->
         }
     }
     if show.text {
-        writeln!(out)?;
+        output::written(writeln!(out))?;
     }
     Ok(answer)
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::Globals;
-use crate::load;
+use crate::{load, output};
 
 /// Arguments of `bantam tokenize`.
 #[derive(Debug, Args)]
@@ -45,15 +45,13 @@ pub(crate) fn run(args: &TokenizeArgs, globals: &Globals) -> anyhow::Result<()> 
     let ids = tokenizer.encode(&text, options)?;
     let pieces = || ids.iter().map(|&id| tokenizer.token_str(id).unwrap_or_default());
     if globals.json {
-        println!("{}", json!({"count": ids.len(), "ids": ids, "pieces": pieces().collect::<Vec<_>>()}));
+        output::print_json(&json!({"count": ids.len(), "ids": ids, "pieces": pieces().collect::<Vec<_>>()}))
     } else if args.count {
-        println!("{}", ids.len());
+        output::print(&ids.len().to_string())
     } else if args.ids {
-        println!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+        output::print(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))
     } else {
-        for (id, piece) in ids.iter().zip(pieces()) {
-            println!("{id:>8}  {piece:?}");
-        }
+        let lines = ids.iter().zip(pieces()).map(|(id, piece)| format!("{id:>8}  {piece:?}"));
+        output::print(&lines.collect::<Vec<_>>().join("\n"))
     }
-    Ok(())
 }

@@ -1,3 +1,5 @@
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use super::{MODEL, bantam, fails, ok};
@@ -46,6 +48,22 @@ fn a_benchmark_tells_rates_and_shares() {
 
     let (code, error) = fails(bantam().args(["bench", MODEL, "--prompt", "100000"]));
     assert!(code == 1 && error.contains("prefill 100000 needs a context of 100001"), "{error}");
+    let (code, error) = fails(bantam().args(["bench", MODEL, "--streams", "1000000"]));
+    assert!(code == 1 && error.contains("streams: must be at most 1024"), "{error}");
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_work_without_a_failure() {
+    for args in [&["tokenize", MODEL, "one two three"][..], &["run", MODEL, "--max-tokens", "8", "Count to ten."]] {
+        let mut child = bantam().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && !error.contains("panicked") && !error.contains("error"),
+            "{args:?}: {error}"
+        );
+    }
 }
 
 #[test]
