@@ -20,5 +20,5 @@ pub use ceiling::Ceilings;
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
 pub use isa::{IsaError, IsaLevel};
 pub use matmul::{MatInput, matmul};
-pub use pack::{BlockType, PackError, PackedMatrix};
+pub use pack::{BlockType, PackError, PackedMatrix, Packer};
 pub use quantize::QuantizedRows;

@@ -14,12 +14,14 @@ const MIN_ITEM: usize = 16 * 1024;
 
 /// 32 quantised activations of one token, with all that a product needs of them side by side.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 pub(crate) struct ActGroup {
     /// Four to a word, signed bytes, the first one lowest.
     pub(crate) q: [i32; 8],
-    /// Sums of the first and the last 16.
-    pub(crate) sums: [i32; 2],
+    /// Sums of the first and the last 16, negated.
+    pub(crate) neg_sums: [i32; 2],
+    /// The sum of all 32, negated.
+    pub(crate) neg_sum: i32,
     /// What one step stands for.
     pub(crate) scale: f32,
     /// `f32(sum of all 32) * scale`, which multiplies the minimum of the weights.
@@ -27,7 +29,7 @@ pub(crate) struct ActGroup {
 }
 
 impl ActGroup {
-    const ZERO: ActGroup = ActGroup { q: [0; 8], sums: [0; 2], scale: 0.0, sum_scaled: 0.0 };
+    const ZERO: ActGroup = ActGroup { q: [0; 8], neg_sums: [0; 2], neg_sum: 0, scale: 0.0, sum_scaled: 0.0 };
     const NON_FINITE: ActGroup = ActGroup { scale: f32::NAN, sum_scaled: f32::NAN, ..ActGroup::ZERO };
 }
 
@@ -131,7 +133,8 @@ fn quantize_row_kernel<S: Isa>(s: S, x: &[f32], groups: &mut [ActGroup]) -> bool
             let sums = [s.reduce_sum(s.to_f32(low)), s.reduce_sum(s.to_f32(high))];
             ActGroup {
                 q: s.pack_i8(low, high),
-                sums: [sums[0] as i32, sums[1] as i32],
+                neg_sums: [-(sums[0] as i32), -(sums[1] as i32)],
+                neg_sum: -((sums[0] + sums[1]) as i32),
                 scale,
                 sum_scaled: (sums[0] + sums[1]) * scale,
             }
@@ -181,7 +184,8 @@ mod tests {
             assert_eq!(bytes(group), q, "{level} {x:?}");
             assert_eq!(group.scale.to_bits(), scale.to_bits());
             let sum = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
-            assert_eq!(group.sums, [sum(&q[..16]), sum(&q[16..])]);
+            assert_eq!(group.neg_sums, [-sum(&q[..16]), -sum(&q[16..])]);
+            assert_eq!(group.neg_sum, -sum(&q));
             assert_eq!(group.sum_scaled.to_bits(), (sum(&q) as f32 * scale).to_bits());
         }
     }

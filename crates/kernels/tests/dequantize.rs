@@ -1,7 +1,7 @@
 //! Packed rows give back exactly what PyPI `gguf` dequantises them to (fixtures/make.py).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use bantam_kernels::{BlockType, Cpu, CpuConfig, PackedMatrix};
+use bantam_kernels::{BlockType, Cpu, CpuConfig, Packer};
 
 const BLOCKS: &[u8] = include_bytes!("fixtures/blocks.bin");
 
@@ -44,7 +44,7 @@ fn packed_rows_dequantise_as_gguf_does() {
     for Record { ty, k, rows } in &records {
         // Also beyond one unit, where every lane has had every row.
         for n_rows in [rows.len(), 16 * rows.len() + 3] {
-            let w = PackedMatrix::pack(&cpu, *ty, n_rows, *k, |i| rows[i % rows.len()].0).unwrap();
+            let w = Packer::new(&cpu, 0).pack(*ty, n_rows, *k, |i| rows[i % rows.len()].0).unwrap();
             assert_eq!((w.n_rows(), w.k(), w.block_type()), (n_rows, *k, *ty));
             let mut got = vec![0.0; *k];
             for i in 0..n_rows {

@@ -1,7 +1,7 @@
 //! The matrix product: right, and the same bits on every level, for every batch size and thread count.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use bantam_kernels::{BlockType, Cpu, CpuConfig, IsaLevel, MatInput, PackedMatrix, QuantizedRows, matmul};
+use bantam_kernels::{BlockType, Cpu, CpuConfig, IsaLevel, MatInput, PackedMatrix, Packer, QuantizedRows, matmul};
 
 /// SplitMix64.
 struct Random(u64);
@@ -88,7 +88,7 @@ fn shapes(ty: BlockType) -> Vec<(usize, usize)> {
 
 fn packed(random: &mut Random, ty: BlockType, n_rows: usize, k: usize) -> PackedMatrix {
     let rows = raw_weights(random, ty, n_rows, k);
-    PackedMatrix::pack(&cpu(IsaLevel::Scalar, 1), ty, n_rows, k, |i| &rows[i]).unwrap()
+    Packer::new(&cpu(IsaLevel::Scalar, 1), 0).pack(ty, n_rows, k, |i| &rows[i]).unwrap()
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn extreme_quants_do_not_saturate() {
                     *byte = if scales.contains(&i) { *byte } else { quant };
                 }
             }
-            let w = PackedMatrix::pack(&cpu(IsaLevel::Scalar, 1), ty, 16, k, |i| &rows[i]).unwrap();
+            let w = Packer::new(&cpu(IsaLevel::Scalar, 1), 0).pack(ty, 16, k, |i| &rows[i]).unwrap();
             for x in [1.0f32, -1.0] {
                 // Every activation is +-127 steps.
                 let x = vec![x; 6 * k];

@@ -1,7 +1,7 @@
 //! Packing: sizes, threads, and what is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use bantam_kernels::{BlockType, Cpu, CpuConfig, PackError, PackedMatrix};
+use bantam_kernels::{BlockType, Cpu, CpuConfig, PackError, Packer};
 
 fn cpu() -> Cpu {
     Cpu::new(CpuConfig { n_threads: 2, isa: None }).unwrap()
@@ -12,7 +12,7 @@ fn bits_per_weight_are_those_of_the_file() {
     for ty in BlockType::ALL {
         let (n_rows, k) = (64, 1024);
         let row = vec![0u8; ty.row_bytes(k).unwrap()];
-        let w = PackedMatrix::pack(&cpu(), ty, n_rows, k, |_| &row).unwrap();
+        let w = Packer::new(&cpu(), 0).pack(ty, n_rows, k, |_| &row).unwrap();
         assert_eq!(w.n_bytes(), n_rows * row.len(), "{ty}");
         assert_eq!(format!("{w:?}"), format!("PackedMatrix({ty} 64 x 1024)"));
     }
@@ -23,7 +23,7 @@ fn large_matrices_pack() {
     // Beyond the size from which the memory is aligned to huge pages.
     let (n_rows, k) = (2049, 1024);
     let data: Vec<u8> = (0..n_rows * 4 * k).map(|i| (i % 251) as u8 & 0x3f).collect();
-    let w = PackedMatrix::pack(&cpu(), BlockType::F32, n_rows, k, |i| &data[i * 4 * k..(i + 1) * 4 * k]).unwrap();
+    let w = Packer::new(&cpu(), 0).pack(BlockType::F32, n_rows, k, |i| &data[i * 4 * k..(i + 1) * 4 * k]).unwrap();
     let mut row = vec![0.0; k];
     for i in [0, 15, 16, 1000, 2048] {
         w.dequantize_row(i, &mut row);
@@ -35,7 +35,7 @@ fn large_matrices_pack() {
 #[test]
 fn what_cannot_be_packed_is_refused_by_name() {
     let row = [0u8; 36];
-    let pack = |ty, n_rows, k| PackedMatrix::pack(&cpu(), ty, n_rows, k, |_| &row[..]).unwrap_err();
+    let pack = |ty, n_rows, k| Packer::new(&cpu(), 0).pack(ty, n_rows, k, |_| &row[..]).unwrap_err();
     let error = pack(BlockType::Q4_0, 4, 48);
     assert_eq!(error, PackError::RowNotBlocks { ty: BlockType::Q4_0, k: 48, block_len: 32 });
     assert_eq!(error.to_string(), "Q4_0 rows of 48 weights: the row length must be a multiple of 32");
@@ -53,6 +53,6 @@ fn what_cannot_be_packed_is_refused_by_name() {
 #[test]
 fn a_row_of_the_wrong_length_is_named() {
     let rows: Vec<Vec<u8>> = (0..40).map(|i| vec![0; if i == 21 || i == 37 { 35 } else { 36 }]).collect();
-    let error = PackedMatrix::pack(&cpu(), BlockType::Q4_0, 40, 64, |i| &rows[i]).unwrap_err();
+    let error = Packer::new(&cpu(), 0).pack(BlockType::Q4_0, 40, 64, |i| &rows[i]).unwrap_err();
     assert_eq!(error, PackError::RowLength { row: 21, found: 35, expected: 36 });
 }

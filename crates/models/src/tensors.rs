@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use bantam_kernels::{BlockType, Cpu, PackedMatrix};
+use bantam_kernels::{BlockType, Cpu, PackedMatrix, Packer};
 
 use crate::error::ModelError;
 use crate::family::FamilyRules;
@@ -119,6 +119,7 @@ impl Rows {
 
 pub(crate) struct Loader<'a, S> {
     cpu: &'a Cpu,
+    packer: Packer<'a>,
     source: &'a S,
     used: HashSet<String>,
     progress: &'a mut dyn FnMut(LoadProgress),
@@ -135,7 +136,15 @@ impl<'a, S: TensorSource> Loader<'a, S> {
         for name in source.names() {
             total_bytes += source.find(name)?.map_or(0, |tensor| tensor.data.len() as u64);
         }
-        Ok(Self { cpu, source, used: HashSet::new(), progress, done: LoadProgress { done_bytes: 0, total_bytes } })
+        let packer = Packer::new(cpu, usize::try_from(total_bytes).unwrap_or(usize::MAX));
+        Ok(Self {
+            cpu,
+            packer,
+            source,
+            used: HashSet::new(),
+            progress,
+            done: LoadProgress { done_bytes: 0, total_bytes },
+        })
     }
 
     pub(crate) fn rules(&self) -> &'static FamilyRules {
@@ -176,7 +185,9 @@ impl<'a, S: TensorSource> Loader<'a, S> {
             let row = order(row);
             &tensor.data[row * row_bytes..(row + 1) * row_bytes]
         };
-        let packed = PackedMatrix::pack(self.cpu, tensor.ty, rows.range.len(), k, file_row)
+        let packed = self
+            .packer
+            .pack(tensor.ty, rows.range.len(), k, file_row)
             .map_err(|source| pack_error(&tensor.name, source))?;
         self.report(rows.range.len() * row_bytes);
         Ok(packed)
@@ -233,7 +244,8 @@ pub(crate) fn vector(cpu: &Cpu, tensor: &RawTensor<'_>) -> Result<Vec<f32>, Mode
             found,
         });
     };
-    let row = PackedMatrix::pack(cpu, tensor.ty, 1, len, |_| tensor.data)
+    let row = Packer::new(cpu, 0)
+        .pack(tensor.ty, 1, len, |_| tensor.data)
         .map_err(|source| pack_error(&tensor.name, source))?;
     let mut values = vec![0.0; len];
     row.dequantize_row(0, &mut values);

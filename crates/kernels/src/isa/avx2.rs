@@ -76,37 +76,32 @@ const fn chain(bits: u32) -> usize {
 impl Avx2 {
     /// Weights of at most 6 bits: `vpmaddubsw` cannot saturate there, and several of its sums fit 16 bits.
     #[inline(always)]
-    fn dot_narrow<const BITS: u32, const SUBS: usize, const T: usize>(
+    fn dot_narrow<const BITS: u32, const CHUNKS: usize, const T: usize>(
         self,
-        w: &[I; 8],
-        a: [&[i32; 8]; T],
-    ) -> [[I; SUBS]; T] {
+        w: &[I; CHUNKS],
+        a: [&[i32; CHUNKS]; T],
+        mut sums: [I; T],
+    ) -> [I; T] {
         // SAFETY: `self` exists only where AVX2 was detected.
         unsafe {
-            let zero = _mm256_setzero_si256();
             let ones = _mm256_set1_epi16(1);
-            let mut sums = [[[zero; 2]; SUBS]; T];
-            let part = 8 / SUBS;
-            let chain = if chain(BITS) < part { chain(BITS) } else { part };
-            for s in 0..SUBS {
-                for link in 0..part / chain {
-                    let first = s * part + link * chain;
-                    let mut pairs = [[zero; 2]; T];
-                    for c in first..first + chain {
-                        for t in 0..T {
-                            let x = _mm256_set1_epi32(a[t][c]);
-                            for h in 0..2 {
-                                let products = _mm256_maddubs_epi16(w[c][h], x);
-                                let sum = if c == first { products } else { _mm256_add_epi16(pairs[t][h], products) };
-                                pairs[t][h] = if T > 1 { pin(sum) } else { sum };
-                            }
+            let chain = if chain(BITS) < CHUNKS { chain(BITS) } else { CHUNKS };
+            for link in 0..CHUNKS / chain {
+                let first = link * chain;
+                let mut pairs = [[_mm256_setzero_si256(); 2]; T];
+                for c in first..first + chain {
+                    for t in 0..T {
+                        let x = _mm256_set1_epi32(a[t][c]);
+                        for h in 0..2 {
+                            let products = _mm256_maddubs_epi16(w[c][h], x);
+                            let sum = if c == first { products } else { _mm256_add_epi16(pairs[t][h], products) };
+                            pairs[t][h] = if T > 1 { pin(sum) } else { sum };
                         }
                     }
-                    for t in 0..T {
-                        for h in 0..2 {
-                            let sum = _mm256_madd_epi16(pairs[t][h], ones);
-                            sums[t][s][h] = if link == 0 { sum } else { _mm256_add_epi32(sums[t][s][h], sum) };
-                        }
+                }
+                for t in 0..T {
+                    for h in 0..2 {
+                        sums[t][h] = _mm256_add_epi32(sums[t][h], _mm256_madd_epi16(pairs[t][h], ones));
                     }
                 }
             }
@@ -116,12 +111,16 @@ impl Avx2 {
 
     /// Weights of 8 bits, for which `vpmaddubsw` would saturate: even and odd bytes are widened to 16 bits.
     #[inline(always)]
-    fn dot_wide<const SUBS: usize, const T: usize>(self, w: &[I; 8], a: [&[i32; 8]; T]) -> [[I; SUBS]; T] {
+    fn dot_wide<const CHUNKS: usize, const T: usize>(
+        self,
+        w: &[I; CHUNKS],
+        a: [&[i32; CHUNKS]; T],
+        mut sums: [I; T],
+    ) -> [I; T] {
         // SAFETY: `self` exists only where AVX2 was detected.
         unsafe {
             let low = _mm256_set1_epi16(0x00ff);
-            let mut sums = [[[_mm256_setzero_si256(); 2]; SUBS]; T];
-            for c in 0..8 {
+            for c in 0..CHUNKS {
                 let even = [_mm256_and_si256(w[c][0], low), _mm256_and_si256(w[c][1], low)];
                 let odd = [_mm256_srli_epi16::<8>(w[c][0]), _mm256_srli_epi16::<8>(w[c][1])];
                 for t in 0..T {
@@ -129,7 +128,7 @@ impl Avx2 {
                     let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
                     let x_odd = _mm256_srai_epi16::<8>(x);
                     for h in 0..2 {
-                        let sum = &mut sums[t][c * SUBS / 8][h];
+                        let sum = &mut sums[t][h];
                         *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(even[h], x_even));
                         *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(odd[h], x_odd));
                     }
@@ -317,6 +316,10 @@ unsafe impl Isa for Avx2 {
             both!(_mm256_castsi256_ps, both!(_mm256_slli_epi32::<16>, x))
         }
 
+        fn prefetch(self, x: &[u8], offset: usize) {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(offset).cast());
+        }
+
         fn mac_bytes(self, sum: I, w: I, x: I) -> I {
             // Pinned, or the product would be taken out of a loop in which it does not change.
             let products = [_mm256_maddubs_epi16(pin(w[0]), x[0]), _mm256_maddubs_epi16(pin(w[1]), x[1])];
@@ -341,7 +344,20 @@ unsafe impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn dot<const BITS: u32, const SUBS: usize, const T: usize>(self, w: &[I; 8], a: [&[i32; 8]; T]) -> [[I; SUBS]; T] {
-        if BITS <= 6 { self.dot_narrow::<BITS, SUBS, T>(w, a) } else { self.dot_wide::<SUBS, T>(w, a) }
+    fn dot<const BITS: u32, const CHUNKS: usize, const U: usize, const T: usize>(
+        self,
+        w: [&[I; CHUNKS]; U],
+        a: [&[i32; CHUNKS]; T],
+        init: [I; T],
+    ) -> [[I; T]; U] {
+        let mut sums = [init; U];
+        for u in 0..U {
+            sums[u] = if BITS <= 6 {
+                self.dot_narrow::<BITS, CHUNKS, T>(w[u], a, init)
+            } else {
+                self.dot_wide::<CHUNKS, T>(w[u], a, init)
+            };
+        }
+        sums
     }
 }

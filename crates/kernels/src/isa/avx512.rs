@@ -186,6 +186,10 @@ unsafe impl Isa for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))
         }
 
+        fn prefetch(self, x: &[u8], offset: usize) {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(offset).cast());
+        }
+
         fn mac_bytes(self, sum: I, w: I, x: I) -> I {
             _mm512_dpbusd_epi32(sum, w, x)
         }
@@ -207,17 +211,24 @@ unsafe impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn dot<const BITS: u32, const SUBS: usize, const T: usize>(self, w: &[I; 8], a: [&[i32; 8]; T]) -> [[I; SUBS]; T] {
+    fn dot<const BITS: u32, const CHUNKS: usize, const U: usize, const T: usize>(
+        self,
+        w: [&[I; CHUNKS]; U],
+        a: [&[i32; CHUNKS]; T],
+        init: [I; T],
+    ) -> [[I; T]; U] {
+        let mut sums = [init; U];
         // SAFETY: `self` exists only where AVX-512 VNNI was detected.
         unsafe {
-            let mut sums = [[_mm512_setzero_si512(); SUBS]; T];
-            for c in 0..8 {
+            for c in 0..CHUNKS {
                 for t in 0..T {
-                    let sum = &mut sums[t][c * SUBS / 8];
-                    *sum = _mm512_dpbusd_epi32(*sum, w[c], _mm512_set1_epi32(a[t][c]));
+                    let x = _mm512_set1_epi32(a[t][c]);
+                    for u in 0..U {
+                        sums[u][t] = _mm512_dpbusd_epi32(sums[u][t], w[u][c], x);
+                    }
                 }
             }
-            sums
         }
+        sums
     }
 }

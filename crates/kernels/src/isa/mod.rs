@@ -151,8 +151,18 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
     /// Registers hold the sums of four tokens, which then share each load of weights. Where not, one token at a time is
     /// computed, and less code is compiled.
     const TILED: bool;
-    /// Registers hold the sums of eight tokens.
+    /// Registers hold a tile of two units and six tokens.
     const WIDE: bool;
+    /// Up to this many tokens, weights are unpacked in registers.
+    const FEW: usize = if Self::WIDE {
+        8
+    } else if Self::TILED {
+        4
+    } else {
+        usize::MAX
+    };
+    /// Tokens of a tile.
+    const TILE_TOKENS: usize = if Self::WIDE { 6 } else { 4 };
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;
@@ -255,16 +265,21 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
     /// The first 32 bytes as 16 little-endian bfloat16.
     fn load_bf16_le(self, x: &[u8]) -> Self::F;
 
-    /// For each of `T` tokens the dot products of 32 weights of 16 rows with 32 activations, in exact integers.
+    /// Asks for the cache line `offset` bytes after the start of `x`, which need not lie within `x`; changes nothing.
+    fn prefetch(self, x: &[u8], offset: usize);
+
+    /// For each of `U` units and `T` tokens the dot products of `4 * CHUNKS` weights of 16 rows with as many activations,
+    /// added to `init[t]` in exact integers.
     ///
-    /// `w[c]` holds for each lane (row) the 4 weights `4c..4c+4`, as unsigned bytes of at most `BITS` bits (4, 5, 6 or
+    /// `w[u][c]` holds for each lane (row) the 4 weights `4c..4c+4`, as unsigned bytes of at most `BITS` bits (4, 5, 6 or
     /// 8). `a[t][c]` packs the activations `4c..4c+4` of token `t`, signed bytes in -127..=127, the first one lowest.
-    /// The result `[t][s]` sums over the `s`-th of `SUBS` equal parts of the 32 (`SUBS` 1 or 2).
-    fn dot<const BITS: u32, const SUBS: usize, const T: usize>(
+    /// `CHUNKS` is 4 or 8.
+    fn dot<const BITS: u32, const CHUNKS: usize, const U: usize, const T: usize>(
         self,
-        w: &[Self::I; 8],
-        a: [&[i32; 8]; T],
-    ) -> [[Self::I; SUBS]; T];
+        w: [&[Self::I; CHUNKS]; U],
+        a: [&[i32; CHUNKS]; T],
+        init: [Self::I; T],
+    ) -> [[Self::I; T]; U];
 
     /// `sum` plus the products of the unsigned bytes of `w` and the signed bytes of `x`, by the instructions that do the
     /// most of them per second: a yardstick, for the sums may wrap in 16 bits.

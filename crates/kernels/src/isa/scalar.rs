@@ -251,16 +251,25 @@ unsafe impl Isa for Scalar {
     }
 
     #[inline(always)]
-    fn dot<const BITS: u32, const SUBS: usize, const T: usize>(self, w: &[I; 8], a: [&[i32; 8]; T]) -> [[I; SUBS]; T] {
-        let mut sums = [[[0; LANES]; SUBS]; T];
-        for t in 0..T {
-            for c in 0..8 {
-                let x = a[t][c].to_le_bytes();
-                let sum = &mut sums[t][c * SUBS / 8];
-                for i in 0..LANES {
-                    let q = w[c][i].to_le_bytes();
-                    for j in 0..4 {
-                        sum[i] += i32::from(q[j]) * i32::from(x[j] as i8);
+    fn prefetch(self, _: &[u8], _: usize) {}
+
+    #[inline(always)]
+    fn dot<const BITS: u32, const CHUNKS: usize, const U: usize, const T: usize>(
+        self,
+        w: [&[I; CHUNKS]; U],
+        a: [&[i32; CHUNKS]; T],
+        init: [I; T],
+    ) -> [[I; T]; U] {
+        let mut sums = [init; U];
+        for u in 0..U {
+            for t in 0..T {
+                for c in 0..CHUNKS {
+                    let x = a[t][c].to_le_bytes();
+                    for i in 0..LANES {
+                        let q = w[u][c][i].to_le_bytes();
+                        for j in 0..4 {
+                            sums[u][t][i] += i32::from(q[j]) * i32::from(x[j] as i8);
+                        }
                     }
                 }
             }

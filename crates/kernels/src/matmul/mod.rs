@@ -50,7 +50,9 @@ pub fn matmul(cpu: &Cpu, w: &PackedMatrix, x: &MatInput, y: &mut [f32]) {
     let out = Output { y: SendPtr(y.as_mut_ptr()), n_rows: w.n_rows() };
     let n_units = w.n_units();
     // Items large enough to be worth it, but enough of them that threads finish together.
+    // An even number, for units are computed in pairs.
     let per_item = (MIN_ITEM / (LANES * k).saturating_mul(n_tokens)).clamp(1, n_units.div_ceil(2 * cpu.n_threads()));
+    let per_item = per_item.next_multiple_of(2);
     cpu.for_each_range(n_units, per_item, |units| {
         // SAFETY: `y` is borrowed mutably for the whole call and has `n_tokens` rows; each unit is in one item only.
         let part = unsafe { out.part(units) };

@@ -13,12 +13,14 @@ use crate::pack::PackedMatrix;
 use crate::pack::format::{Format, GROUP, MAX_BLOCK, Scale, group_bytes, scale_bytes, unpack};
 use crate::quantize::{ActGroup, QuantizedRows};
 
-/// Groups per panel, in whole blocks; the unpacked quants are 8 KiB.
-const PANEL: usize = 2 * MAX_BLOCK / GROUP;
+/// Groups per panel, in whole blocks; the unpacked quants of a unit are 4 KiB.
+const PANEL: usize = MAX_BLOCK / GROUP;
+/// Bytes that quants and scales are asked for ahead of their use: what memory delivers in the time that it takes to
+/// answer. The hardware's own prefetching stops at every page.
+const AHEAD: usize = 4096;
+const LINE: usize = 64;
 /// Tokens that share an unpacked panel; their activations stay in the second-level cache over the units of an item.
 const BATCH: usize = 128;
-/// Up to this many tokens, weights are unpacked in registers.
-const FEW: usize = 4;
 
 dispatch! {
     /// Computes the part's units for all tokens.
@@ -28,96 +30,122 @@ dispatch! {
 #[inline(always)]
 fn units_kernel<S: Isa, F: Format>(s: S, w: &PackedMatrix, x: &QuantizedRows, y: &Part<'_>) {
     let n_tokens = x.n_tokens();
-    if !S::TILED || n_tokens <= FEW {
-        for u in y.units.clone() {
-            let mut t = 0;
-            while t < n_tokens {
-                t += match n_tokens - t {
-                    4.. if S::TILED => few::<S, F, 4>(s, w, u, x, t, y),
-                    2.. if S::TILED => few::<S, F, 2>(s, w, u, x, t, y),
-                    _ => few::<S, F, 1>(s, w, u, x, t, y),
-                };
-            }
+    if n_tokens > S::FEW {
+        if S::WIDE {
+            many_batches::<S, F, 2>(s, w, x, y);
+        } else if S::TILED {
+            many_batches::<S, F, 1>(s, w, x, y);
         }
-    } else if S::TILED {
-        many_batches::<S, F>(s, w, x, y);
+        return;
+    }
+    for u in y.units.clone() {
+        let mut t = 0;
+        while t < n_tokens {
+            t += match n_tokens - t {
+                8.. if S::WIDE => few::<S, F, 8>(s, w, u, x, t, y),
+                4.. if S::TILED => few::<S, F, 4>(s, w, u, x, t, y),
+                2.. if S::TILED => few::<S, F, 2>(s, w, u, x, t, y),
+                _ => few::<S, F, 1>(s, w, u, x, t, y),
+            };
+        }
     }
 }
 
-/// All units of the part, for batches of tokens.
+/// All units of the part, `U` at a time, for batches of tokens.
 #[inline(always)]
-fn many_batches<S: Isa, F: Format>(s: S, w: &PackedMatrix, x: &QuantizedRows, y: &Part<'_>) {
+fn many_batches<S: Isa, F: Format, const U: usize>(s: S, w: &PackedMatrix, x: &QuantizedRows, y: &Part<'_>) {
     let n_tokens = x.n_tokens();
-    let mut scratch =
-        Scratch { weights: [[s.splat_i(0); 8]; PANEL], scale: [no_scale(s); PANEL], sums: [s.zero(); BATCH] };
+    let mut scratch = Scratch {
+        weights: [[[s.splat_i(0); 8]; PANEL]; U],
+        scale: [[no_scale(s); PANEL]; U],
+        sums: [[s.zero(); U]; BATCH],
+    };
     let mut first = 0;
     while first < n_tokens {
         let tokens = first..n_tokens.min(first + BATCH);
-        for u in y.units.clone() {
-            many::<S, F>(s, w.unit(u), w.k() / GROUP, x, tokens.clone(), &mut scratch);
-            for t in tokens.clone() {
-                // SAFETY: the token is one of `x`, the unit one of the part's.
-                unsafe { y.store(s, t, u, scratch.sums[t - first]) };
+        let mut unit = y.units.start;
+        while unit < y.units.end {
+            // A last odd unit is computed beside itself.
+            let mut units = [[unit; U]; 2];
+            for u in 0..U {
+                units[0][u] = (unit + u).min(y.units.end - 1);
+                units[1][u] = (unit + U + u).min(w.n_units() - 1);
             }
+            many::<S, F, U>(s, w, units, x, tokens.clone(), &mut scratch);
+            for t in tokens.clone() {
+                for u in 0..U {
+                    // SAFETY: the token is one of `x`, the unit one of the part's.
+                    unsafe { y.store(s, t, units[0][u], scratch.sums[t - first][u]) };
+                }
+            }
+            unit += U;
         }
         first = tokens.end;
     }
 }
 
-/// What a unit and a batch of tokens work on; all of it stays in the first-level cache.
-struct Scratch<S: Isa> {
+/// What `U` units and a batch of tokens work on; all of it stays in the first-level cache.
+struct Scratch<S: Isa, const U: usize> {
     /// Up to `PANEL` groups, unpacked.
-    weights: [[S::I; 8]; PANEL],
-    scale: [Scale<S::F>; PANEL],
-    /// One per token.
-    sums: [S::F; BATCH],
+    weights: [[[S::I; 8]; PANEL]; U],
+    scale: [[Scale<S::F>; PANEL]; U],
+    /// Per token.
+    sums: [[S::F; U]; BATCH],
 }
 
-/// One group of 32 k for `T` tokens.
+/// One group of 32 k for `U` units and `T` tokens.
 #[inline(always)]
-fn step<S: Isa, F: Format, const T: usize>(
+fn step<S: Isa, F: Format, const U: usize, const T: usize>(
     s: S,
-    w: &[S::I; 8],
-    scale: &Scale<S::F>,
+    w: [&[S::I; 8]; U],
+    scale: [&Scale<S::F>; U],
     x: [&ActGroup; T],
-    acc: &mut [S::F; T],
+    acc: &mut [[S::F; U]; T],
 ) {
-    let mut q = [&x[0].q; T];
-    for t in 0..T {
-        q[t] = &x[t].q;
+    match (F::SUBS, F::BITS) {
+        (2, _) => {
+            sub_block::<S, F, 6, 4, U, T>(s, 0, w, scale, x, acc);
+            sub_block::<S, F, 6, 4, U, T>(s, 1, w, scale, x, acc);
+        }
+        (_, 4) => sub_block::<S, F, 4, 8, U, T>(s, 0, w, scale, x, acc),
+        (_, 5) => sub_block::<S, F, 5, 8, U, T>(s, 0, w, scale, x, acc),
+        (_, 6) => sub_block::<S, F, 6, 8, U, T>(s, 0, w, scale, x, acc),
+        _ => sub_block::<S, F, 8, 8, U, T>(s, 0, w, scale, x, acc),
     }
-    if F::SUBS == 2 {
-        finish::<S, F, 2, T>(s, s.dot::<6, 2, T>(w, q), scale, x, acc);
-    } else {
-        match F::BITS {
-            4 => finish::<S, F, 1, T>(s, s.dot::<4, 1, T>(w, q), scale, x, acc),
-            5 => finish::<S, F, 1, T>(s, s.dot::<5, 1, T>(w, q), scale, x, acc),
-            6 => finish::<S, F, 1, T>(s, s.dot::<6, 1, T>(w, q), scale, x, acc),
-            _ => finish::<S, F, 1, T>(s, s.dot::<8, 1, T>(w, q), scale, x, acc),
+}
+
+/// The `sub`-th `CHUNKS` chunks of a group, which have a scale of their own.
+#[inline(always)]
+fn sub_block<S: Isa, F: Format, const BITS: u32, const CHUNKS: usize, const U: usize, const T: usize>(
+    s: S,
+    sub: usize,
+    w: [&[S::I; 8]; U],
+    scale: [&Scale<S::F>; U],
+    x: [&ActGroup; T],
+    acc: &mut [[S::F; U]; T],
+) {
+    let mut chunks = [&w[0].as_chunks::<CHUNKS>().0[sub]; U];
+    for u in 1..U {
+        chunks[u] = &w[u].as_chunks::<CHUNKS>().0[sub];
+    }
+    let mut q = [&x[0].q.as_chunks::<CHUNKS>().0[sub]; T];
+    // The offset that weights are stored with is taken off first: -offset times the sum of the activations.
+    let mut init = [s.splat_i(0); T];
+    for t in 0..T {
+        q[t] = &x[t].q.as_chunks::<CHUNKS>().0[sub];
+        if let Some(bits) = F::ZERO_BITS {
+            let neg_sum = if CHUNKS == 8 { x[t].neg_sum } else { x[t].neg_sums[sub] };
+            init[t] = s.shl_i(s.splat_i(neg_sum), bits);
         }
     }
-}
-
-/// Adds a group's dot products to the sums.
-#[inline(always)]
-fn finish<S: Isa, F: Format, const SUBS: usize, const T: usize>(
-    s: S,
-    dot: [[S::I; SUBS]; T],
-    scale: &Scale<S::F>,
-    x: [&ActGroup; T],
-    acc: &mut [S::F; T],
-) {
+    let dot = s.dot::<BITS, CHUNKS, U, T>(chunks, q, init);
     for t in 0..T {
-        for sub in 0..SUBS {
-            let mut dot = dot[t][sub];
-            if let Some(bits) = F::ZERO_BITS {
-                let sum = if SUBS == 1 { x[t].sums[0] + x[t].sums[1] } else { x[t].sums[sub] };
-                dot = s.sub_i(dot, s.shl_i(s.splat_i(sum), bits));
+        let (x_scale, sum_scaled) = (s.splat(x[t].scale), s.splat(x[t].sum_scaled));
+        for u in 0..U {
+            acc[t][u] = s.fma(s.to_f32(dot[u][t]), s.mul(scale[u].d[sub], x_scale), acc[t][u]);
+            if F::HAS_MIN {
+                acc[t][u] = s.fma(scale[u].m, sum_scaled, acc[t][u]);
             }
-            acc[t] = s.fma(s.to_f32(dot), s.mul(scale.d[sub], s.splat(x[t].scale)), acc[t]);
-        }
-        if F::HAS_MIN {
-            acc[t] = s.fma(scale.m, s.splat(x[t].sum_scaled), acc[t]);
         }
     }
 }
@@ -161,76 +189,122 @@ fn few<S: Isa, F: Format, const T: usize>(
     let (quants, scales) = w.unit(unit).split_at(n_groups * group_bytes::<F>());
     let rows = rows::<T>(x, first);
     let mut scale = [no_scale(s); PANEL];
-    let mut acc = [s.zero(); T];
+    let mut acc = [[s.zero(); 1]; T];
     for block in 0..w.k() / F::BLOCK {
-        F::scales(s, &scales[block * scale_bytes::<F>()..][..scale_bytes::<F>()], &mut scale);
+        let packed = &scales[block * scale_bytes::<F>()..][..scale_bytes::<F>()];
+        for line in 0..scale_bytes::<F>().div_ceil(LINE) {
+            s.prefetch(packed, AHEAD / 4 + line * LINE);
+        }
+        F::scales(s, packed, &mut scale);
         for i in 0..F::BLOCK / GROUP {
             let g = block * (F::BLOCK / GROUP) + i;
-            let weights = unpack::<S, F>(s, &quants[g * group_bytes::<F>()..]);
-            step::<S, F, T>(s, &weights, &scale[i], groups_at(&rows, g), &mut acc);
+            let group = &quants[g * group_bytes::<F>()..];
+            for line in 0..group_bytes::<F>() / LINE {
+                s.prefetch(group, AHEAD + line * LINE);
+            }
+            let weights = unpack::<S, F>(s, group);
+            step::<S, F, 1, T>(s, [&weights], [&scale[i]], groups_at(&rows, g), &mut acc);
         }
     }
     for t in 0..T {
         // SAFETY: the token is one of `x`, the unit one of the part's.
-        unsafe { y.store(s, first + t, unit, acc[t]) };
+        unsafe { y.store(s, first + t, unit, acc[t][0]) };
     }
     T
 }
 
-/// A unit of `n_groups` groups for up to `BATCH` tokens.
+/// Units of one matrix for up to `BATCH` tokens. `next` are the units that come after them.
 #[inline(always)]
-fn many<S: Isa, F: Format>(
+fn many<S: Isa, F: Format, const U: usize>(
     s: S,
-    unit: &[u8],
-    n_groups: usize,
+    w: &PackedMatrix,
+    [units, next]: [[usize; U]; 2],
     x: &QuantizedRows,
     tokens: Range<usize>,
-    scratch: &mut Scratch<S>,
+    scratch: &mut Scratch<S, U>,
 ) {
-    let (quants, scales) = unit.split_at(n_groups * group_bytes::<F>());
+    let n_groups = w.k() / GROUP;
     let per_block = F::BLOCK / GROUP;
-    scratch.sums[..tokens.len()].fill(s.zero());
+    scratch.sums[..tokens.len()].fill([s.zero(); U]);
+    let n_tiles = tokens.len().div_ceil(S::TILE_TOKENS);
     let mut first = 0;
     while first < n_groups {
         let panel = first..n_groups.min(first + PANEL);
-        for b in 0..panel.len() / per_block {
-            let packed = &scales[(first / per_block + b) * scale_bytes::<F>()..];
-            F::scales(s, packed, &mut scratch.scale[b * per_block..]);
+        for u in 0..U {
+            let (quants, scales) = packed_panel::<F>(w, units[u], panel.clone());
+            for b in 0..panel.len() / per_block {
+                F::scales(s, &scales[b * scale_bytes::<F>()..], &mut scratch.scale[u][b * per_block..]);
+            }
+            for i in 0..panel.len() {
+                scratch.weights[u][i] = unpack::<S, F>(s, &quants[i * group_bytes::<F>()..]);
+            }
         }
-        for i in 0..panel.len() {
-            scratch.weights[i] = unpack::<S, F>(s, &quants[(first + i) * group_bytes::<F>()..]);
-        }
+        let (next_units, next_panel) = if panel.end < n_groups {
+            (units, panel.end..n_groups.min(panel.end + PANEL))
+        } else {
+            (next, 0..PANEL.min(n_groups))
+        };
+        let n_lines = PANEL * group_bytes::<F>() / LINE;
         let mut t = tokens.start;
-        while t < tokens.end {
+        for tile_index in 0..n_tiles {
+            for u in 0..U {
+                let (quants, scales) = packed_panel::<F>(w, next_units[u], next_panel.clone());
+                for line in tile_index * n_lines / n_tiles..(tile_index + 1) * n_lines / n_tiles {
+                    s.prefetch(quants, line * LINE);
+                    if line * LINE < scales.len() {
+                        s.prefetch(scales, line * LINE);
+                    }
+                }
+            }
+            // Tiles of about the same size.
             let at = t - tokens.start;
-            t += match tokens.end - t {
-                8.. if S::WIDE => tile::<S, F, 8>(s, panel.clone(), x, t, at, scratch),
-                4.. => tile::<S, F, 4>(s, panel.clone(), x, t, at, scratch),
-                _ => tile::<S, F, 1>(s, panel.clone(), x, t, at, scratch),
+            t += match (tokens.end - t).div_ceil(n_tiles - tile_index) {
+                6.. if S::WIDE => tile::<S, F, U, 6>(s, panel.clone(), x, t, at, scratch),
+                5 if S::WIDE => tile::<S, F, U, 5>(s, panel.clone(), x, t, at, scratch),
+                4.. => tile::<S, F, U, 4>(s, panel.clone(), x, t, at, scratch),
+                3 => tile::<S, F, U, 3>(s, panel.clone(), x, t, at, scratch),
+                2 => tile::<S, F, U, 2>(s, panel.clone(), x, t, at, scratch),
+                _ => tile::<S, F, U, 1>(s, panel.clone(), x, t, at, scratch),
             };
         }
         first = panel.end;
     }
 }
 
+/// The quants and the scales of some groups of a unit, whole blocks.
+#[inline(always)]
+fn packed_panel<F: Format>(w: &PackedMatrix, unit: usize, groups: Range<usize>) -> (&[u8], &[u8]) {
+    let (quants, scales) = w.unit(unit).split_at(w.k() / GROUP * group_bytes::<F>());
+    let blocks = groups.start / (F::BLOCK / GROUP)..groups.end / (F::BLOCK / GROUP);
+    (
+        &quants[groups.start * group_bytes::<F>()..groups.end * group_bytes::<F>()],
+        &scales[blocks.start * scale_bytes::<F>()..blocks.end * scale_bytes::<F>()],
+    )
+}
+
 /// The unpacked groups `panel` for the `T` tokens from `first` on, whose sums begin at `at`. Gives `T`.
 #[inline(always)]
-fn tile<S: Isa, F: Format, const T: usize>(
+fn tile<S: Isa, F: Format, const U: usize, const T: usize>(
     s: S,
     panel: Range<usize>,
     x: &QuantizedRows,
     first: usize,
     at: usize,
-    scratch: &mut Scratch<S>,
+    scratch: &mut Scratch<S, U>,
 ) -> usize {
     let mut rows = rows::<T>(x, first);
     for t in 0..T {
-        rows[t] = &rows[t][panel.start..];
+        rows[t] = &rows[t][panel.clone()];
     }
-    let mut sums = [s.zero(); T];
+    let mut sums = [[s.zero(); U]; T];
     sums.copy_from_slice(&scratch.sums[at..at + T]);
     for g in 0..panel.len() {
-        step::<S, F, T>(s, &scratch.weights[g], &scratch.scale[g], groups_at(&rows, g), &mut sums);
+        let mut weights = [&scratch.weights[0][g]; U];
+        let mut scale = [&scratch.scale[0][g]; U];
+        for u in 1..U {
+            (weights[u], scale[u]) = (&scratch.weights[u][g], &scratch.scale[u][g]);
+        }
+        step::<S, F, U, T>(s, weights, scale, groups_at(&rows, g), &mut sums);
     }
     scratch.sums[at..at + T].copy_from_slice(&sums);
     T

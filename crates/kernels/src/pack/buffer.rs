@@ -1,61 +1,65 @@
 //! The memory that packed weights live in.
 
-use std::alloc::{Layout, alloc, dealloc};
-use std::ptr::NonNull;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::{MmapMut, MmapRaw};
 
 /// Vectors are 64 bytes, and so are cache lines.
 pub(super) const ALIGN: usize = 64;
-/// What large buffers are aligned to, so that the system can back them with huge pages.
+/// From this size on, a mapping asks for huge pages: weights are read from end to end for every token, and a huge page
+/// spares most of the address translation.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// An aligned allocation of fixed length whose bytes are written once, in parallel, and only read afterwards.
-pub(super) struct Buffer {
-    ptr: NonNull<u8>,
-    layout: Layout,
+/// Hands out parts of a few large mappings, one after the other, so that matrices packed in turn are neighbours.
+#[derive(Debug)]
+pub(super) struct Arena {
+    /// Bytes of a mapping, unless more is asked for at once.
+    mapping_bytes: usize,
+    free: Mutex<Option<Buffer>>,
 }
 
-// SAFETY: the buffer owns its bytes and shares them only as `&[u8]`.
-unsafe impl Send for Buffer {}
-// SAFETY: as above.
-unsafe impl Sync for Buffer {}
-
-/// A buffer whose bytes are not written yet.
-pub(super) struct Unwritten(Buffer);
-
-impl Unwritten {
-    /// Memory for `len > 0` bytes, if there is so much.
-    pub(super) fn new(len: usize) -> Option<Self> {
-        let align = if len >= HUGE_PAGE { HUGE_PAGE } else { ALIGN };
-        let layout = Layout::from_size_align(len, align).ok().filter(|l| l.size() > 0)?;
-        // SAFETY: the layout's size is not zero.
-        let ptr = NonNull::new(unsafe { alloc(layout) })?;
-        Some(Unwritten(Buffer { ptr, layout }))
+impl Arena {
+    pub(super) fn new(mapping_bytes: usize) -> Self {
+        Arena { mapping_bytes, free: Mutex::new(None) }
     }
 
-    /// Where the bytes go.
-    pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.0.ptr.as_ptr()
+    /// `len` zero bytes (a multiple of [`ALIGN`]) that nobody else has, if there is so much memory.
+    pub(super) fn take(&self, len: usize) -> Option<Buffer> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.as_ref().is_none_or(|free| free.range.len() < len) {
+            let size = len.max(self.mapping_bytes);
+            let mapping = MmapMut::map_anon(size).ok()?;
+            #[cfg(target_os = "linux")]
+            if size >= HUGE_PAGE {
+                // A kernel without huge pages refuses, which costs nothing but speed.
+                let _ = mapping.advise(memmap2::Advice::HugePage);
+            }
+            *free = Some(Buffer { mapping: Arc::new(mapping.into()), range: 0..size });
+        }
+        let rest = free.as_mut()?;
+        let taken = rest.range.start..rest.range.start + len;
+        rest.range.start = taken.end;
+        Some(Buffer { mapping: Arc::clone(&rest.mapping), range: taken })
     }
+}
 
-    /// The finished buffer.
-    ///
-    /// # Safety
-    /// Every byte has been written.
-    pub(super) unsafe fn written(self) -> Buffer {
-        self.0
-    }
+/// A part of a mapping that has one owner. Its bytes are written while it is packed, and only read afterwards.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    mapping: Arc<MmapRaw>,
+    range: Range<usize>,
 }
 
 impl Buffer {
     pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: the allocation has this many bytes, all written (see `Unwritten::written`) and never changed again.
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.layout.size()) }
+        // SAFETY: the range is within the mapping, whose bytes are zero from the start, and belongs to this buffer, which
+        // is borrowed.
+        unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(self.range.start), self.range.len()) }
     }
-}
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `Unwritten::new` with this layout.
-        unsafe { dealloc(self.ptr.as_ptr(), self.layout) }
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; this buffer is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.as_mut_ptr().add(self.range.start), self.range.len()) }
     }
 }

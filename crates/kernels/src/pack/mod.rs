@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::cpu::{Cpu, SendPtr};
+use crate::cpu::Cpu;
 use crate::isa::{LANES, Scalar};
 
 mod block_type;
@@ -17,7 +17,7 @@ pub(crate) mod format;
 pub(crate) mod k_quants;
 
 pub use block_type::BlockType;
-use buffer::{Buffer, Unwritten};
+use buffer::{Arena, Buffer};
 use format::{Format, GROUP, Scale, group_bytes, lane_quants, pack_lane, scale_bytes};
 
 /// Why weights could not be packed.
@@ -122,18 +122,32 @@ impl fmt::Debug for PackedMatrix {
     }
 }
 
-impl PackedMatrix {
+/// Packs matrices next to each other in memory.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    cpu: &'a Cpu,
+    arena: Arena,
+}
+
+impl<'a> Packer<'a> {
+    /// For matrices of `n_bytes` in all: memory is taken in pieces of that size, or of a matrix that is larger. More can be
+    /// packed than announced.
+    #[must_use]
+    pub fn new(cpu: &'a Cpu, n_bytes: usize) -> Self {
+        Packer { cpu, arena: Arena::new(n_bytes) }
+    }
+
     /// Packs `n_rows` rows of `k` weights. `row(i)` gives row i's bytes in the file's format, so that the caller can
     /// permute, slice or join tensors; it is called from several threads. The last unit is filled up with zero rows.
     ///
     /// # Errors
     /// See [`PackError`]; nothing is allocated before the sizes are checked.
-    pub fn pack<'a>(
-        cpu: &Cpu,
+    pub fn pack<'d>(
+        &self,
         ty: BlockType,
         n_rows: usize,
         k: usize,
-        row: impl Fn(usize) -> &'a [u8] + Sync,
+        row: impl Fn(usize) -> &'d [u8] + Sync,
     ) -> Result<PackedMatrix, PackError> {
         if n_rows == 0 || k == 0 {
             return Err(PackError::Empty { n_rows, k });
@@ -144,19 +158,11 @@ impl PackedMatrix {
         // A packed row is as long as the file's; units begin on a cache line.
         let unit_bytes = row_bytes.checked_mul(LANES).and_then(|n| n.checked_next_multiple_of(buffer::ALIGN));
         let unit_bytes = unit_bytes.ok_or_else(|| too_large.clone())?;
-        let bytes = unit_bytes.checked_mul(n_units).ok_or(too_large)?;
-        let mut memory = Unwritten::new(bytes).ok_or(PackError::OutOfMemory { bytes })?;
+        let bytes = unit_bytes.checked_mul(n_units).filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or(too_large)?;
+        let mut buffer = self.arena.take(bytes).ok_or(PackError::OutOfMemory { bytes })?;
 
         let bad_row = AtomicUsize::new(usize::MAX);
-        let base = SendPtr(memory.as_mut_ptr());
-        cpu.for_each(n_units, |u| {
-            // SAFETY: unit u lies within the allocation, no other item touches it, and it is zeroed before it is seen
-            // as a slice.
-            let unit = unsafe {
-                let start = base.get().add(u * unit_bytes);
-                start.write_bytes(0, unit_bytes);
-                std::slice::from_raw_parts_mut(start, unit_bytes)
-            };
+        self.cpu.for_each_chunk_mut(buffer.bytes_mut(), unit_bytes, |u, unit| {
             for r in u * LANES..n_rows.min((u + 1) * LANES) {
                 let bytes = row(r);
                 if bytes.len() == row_bytes {
@@ -169,15 +175,16 @@ impl PackedMatrix {
             }
         });
         match bad_row.into_inner() {
-            // SAFETY: the items covered all units, and each zeroed or wrote all its bytes.
-            usize::MAX => Ok(PackedMatrix { ty, n_rows, k, unit_bytes, buffer: unsafe { memory.written() } }),
+            usize::MAX => Ok(PackedMatrix { ty, n_rows, k, unit_bytes, buffer }),
             row_index => {
                 let found = row(row_index).len();
                 Err(PackError::RowLength { row: row_index, found, expected: row_bytes })
             }
         }
     }
+}
 
+impl PackedMatrix {
     /// Output rows.
     #[must_use]
     pub fn n_rows(&self) -> usize {
