@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bantam_kernels::{BlockType, Ceilings, Cpu, CpuConfig, MatInput, Packer, QuantizedRows, matmul};
 
 /// (output rows, k)
-const SHAPES: [(usize, usize); 2] = [(576, 1536), (2048, 2048)];
+const SHAPES: [(usize, usize); 3] = [(1536, 576), (576, 1536), (2048, 2048)];
 const TOKENS: [usize; 5] = [1, 4, 8, 16, 512];
 
 fn main() -> Result<()> {

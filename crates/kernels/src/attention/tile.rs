@@ -1,7 +1,8 @@
 //! The arithmetic of one tile: the queries of one key-value head at neighbouring positions against one segment.
 //!
 //! A row is one query head of one token; rows of a token are neighbours. Rows are computed in groups of up to [`GROUP`],
-//! which is what the 16 registers of AVX2 hold as accumulators. The grouping decides only what is loaded how often.
+//! which is what the 16 registers of AVX2 hold as accumulators; where there are more registers, two groups go together
+//! with two pages. The grouping decides only what is loaded how often.
 
 use super::kv::{KvElement, KvShape, PAGE_TOKENS};
 use super::{AttnParams, first_visible};
@@ -11,6 +12,9 @@ use crate::ops::soft_cap_lanes;
 
 /// Keys that are exponentiated against one maximum. Part of the arithmetic, see the module above.
 pub(super) const SEGMENT: usize = 512;
+
+/// From one row's scores to the next's: not a power of two, so that one page of all rows fits the first-level cache.
+const SCORE_STRIDE: usize = SEGMENT + LANES;
 
 /// Rows whose accumulators fit the register file.
 const GROUP: usize = 6;
@@ -77,21 +81,21 @@ impl<E: KvElement> Tile<'_, E> {
 pub(super) struct Scratch<'a> {
     /// The queries in groups: `[head_dim][rows of the group]` each.
     q: &'a mut [f32],
-    /// `[rows][SEGMENT]`: scores, then weights.
+    /// `[rows][SCORE_STRIDE]`: scaled dot products, then weights.
     scores: &'a mut [f32],
-    /// A page as f32.
-    page: &'a mut [f32],
+    /// Two pages as f32.
+    pages: &'a mut [f32],
 }
 
 impl<'a> Scratch<'a> {
     pub(super) fn len(n_rows: usize, shape: KvShape) -> usize {
-        n_rows * (shape.head_dim + SEGMENT) + shape.v_block()
+        n_rows * (shape.head_dim + SCORE_STRIDE) + 2 * shape.v_block()
     }
 
     pub(super) fn new(memory: &'a mut [f32], n_rows: usize, shape: KvShape) -> Self {
         let (q, rest) = memory.split_at_mut(n_rows * shape.head_dim);
-        let (scores, rest) = rest.split_at_mut(n_rows * SEGMENT);
-        Self { q, scores, page: &mut rest[..shape.v_block()] }
+        let (scores, rest) = rest.split_at_mut(n_rows * SCORE_STRIDE);
+        Self { q, scores, pages: &mut rest[..2 * shape.v_block()] }
     }
 
     /// Brings the tile's queries into the order in which the score kernel reads them.
@@ -171,8 +175,8 @@ fn segment_kernel<S: Isa, E: KvElement>(
     for row in 0..n_rows {
         let (lo, hi) = tile.visible_in(row, segment);
         if lo < hi {
-            let scores = &mut scratch.scores[row * SEGMENT..][..SEGMENT];
-            (state.max[row], state.sum[row]) = exponentiate(s, scores, lo, hi);
+            let scores = &mut scratch.scores[row * SCORE_STRIDE..][..SEGMENT];
+            (state.max[row], state.sum[row]) = exponentiate(s, tile.params.soft_cap, scores, lo, hi);
         }
     }
     state.out.fill(0.0);
@@ -181,7 +185,7 @@ fn segment_kernel<S: Isa, E: KvElement>(
         if n_rows <= GROUP {
             page_values(s, tile, segment, page, stored, scratch.scores, state);
         } else {
-            let wide = E::widen(s, stored, scratch.page);
+            let wide = E::widen(s, stored, scratch.pages);
             page_values(s, tile, segment, page, wide, scratch.scores, state);
         }
     }
@@ -234,18 +238,60 @@ fn scores_of_many<S: Isa, E: KvElement>(
     scratch: &mut Scratch<'_>,
 ) {
     let (n_rows, head_dim) = (tile.n_rows(), tile.shape.head_dim);
-    for page in pages {
-        let k = E::widen(s, tile.k_page(segment * PAGES_PER_SEGMENT + page), scratch.page);
-        for first in (0..n_rows).step_by(GROUP) {
+    // Keys that one of the rows sees, of all pages.
+    let seen =
+        |rows: std::ops::Range<usize>| tile.visible_in(rows.start, segment).0..tile.visible_in(rows.end - 1, segment).1;
+    let mut page = pages.start;
+    while page < pages.end {
+        let first_page = segment * PAGES_PER_SEGMENT + page;
+        let (k, rest) = scratch.pages.split_at_mut(tile.shape.v_block());
+        let k = E::widen(s, tile.k_page(first_page), k);
+        let is_pair = S::WIDE && page + 1 < pages.end;
+        let next = if is_pair { E::widen(s, tile.k_page(first_page + 1), rest) } else { k };
+        let is_seen = |rows, page: usize| {
+            let seen = seen(rows);
+            page * PAGE_TOKENS < seen.end && (page + 1) * PAGE_TOKENS > seen.start
+        };
+        let mut first = 0;
+        while first < n_rows {
             let n = GROUP.min(n_rows - first);
-            let (lo, _) = tile.visible_in(first, segment);
-            let (_, hi) = tile.visible_in(first + n - 1, segment);
-            if page * PAGE_TOKENS < hi && (page + 1) * PAGE_TOKENS > lo {
-                let scores = &mut scratch.scores[first * SEGMENT + page * PAGE_TOKENS..];
-                score_page(s, tile.params, &scratch.q[first * head_dim..], n, k, scores);
+            let q = &scratch.q[first * head_dim..];
+            let scores = &mut scratch.scores[first * SCORE_STRIDE + page * PAGE_TOKENS..];
+            let pair = first..first + 2 * GROUP;
+            if is_pair && pair.end <= n_rows && is_seen(pair.clone(), page) && is_seen(pair.clone(), page + 1) {
+                score_pairs(s, tile.params, q, [k, next], scores);
+                first = pair.end;
+                continue;
+            }
+            if is_seen(first..first + n, page) {
+                score_page(s, tile.params, q, n, k, scores);
+            }
+            if is_pair && is_seen(first..first + n, page + 1) {
+                score_page(s, tile.params, q, n, next, &mut scores[PAGE_TOKENS..]);
+            }
+            first += n;
+        }
+        page += if is_pair { 2 } else { 1 };
+    }
+}
+
+/// Two full groups against two pages.
+#[inline(always)]
+fn score_pairs<S: Isa, E: KvElement>(s: S, params: &AttnParams, q: &[f32], k: [&[E]; 2], scores: &mut [f32]) {
+    let mut sums = [[s.zero(); 2]; 2 * GROUP];
+    let (q, next) = q.split_at(GROUP * params.head_dim);
+    let (q, next) = (q.as_chunks::<GROUP>().0, &next.as_chunks::<GROUP>().0[..params.head_dim]);
+    for (d, (q, next)) in q.iter().zip(next).enumerate() {
+        let k = [E::load(s, &k[0][d * PAGE_TOKENS..]), E::load(s, &k[1][d * PAGE_TOKENS..])];
+        for r in 0..GROUP {
+            let (q, next) = (s.splat(q[r]), s.splat(next[r]));
+            for p in 0..2 {
+                sums[r][p] = s.fma(q, k[p], sums[r][p]);
+                sums[GROUP + r][p] = s.fma(next, k[p], sums[GROUP + r][p]);
             }
         }
     }
+    store_scaled(s, params.scale, &sums, scores);
 }
 
 /// One page against a group of `n` rows.
@@ -261,7 +307,7 @@ fn score_page<S: Isa, E: KvElement>(s: S, params: &AttnParams, q: &[f32], n: usi
     }
 }
 
-/// `R` rows against `P` pages; row `r` of page `p` goes to `scores[r * SEGMENT + p * PAGE_TOKENS..]`.
+/// `R` rows of a group against `P` pages.
 #[inline(always)]
 fn score_block<S: Isa, E: KvElement, const R: usize, const P: usize>(
     s: S,
@@ -280,33 +326,42 @@ fn score_block<S: Isa, E: KvElement, const R: usize, const P: usize>(
             }
         }
     }
+    store_scaled(s, params.scale, &sums, scores);
+}
+
+/// Row `r` of page `p` goes to `scores[r * SCORE_STRIDE + p * PAGE_TOKENS..]`.
+#[inline(always)]
+fn store_scaled<S: Isa, const R: usize, const P: usize>(s: S, scale: f32, sums: &[[S::F; P]; R], scores: &mut [f32]) {
+    let scale = s.splat(scale);
     for r in 0..R {
         for p in 0..P {
-            let mut score = s.mul(sums[r][p], s.splat(params.scale));
-            if let Some(cap) = params.soft_cap {
-                score = soft_cap_lanes(s, score, s.splat(cap));
-            }
-            s.store(score, &mut scores[r * SEGMENT + p * PAGE_TOKENS..]);
+            s.store(s.mul(sums[r][p], scale), &mut scores[r * SCORE_STRIDE + p * PAGE_TOKENS..]);
         }
     }
 }
 
-/// Turns the scores `lo..hi` of a row into weights, the others of the same pages into zeros; gives the maximum and the
-/// sum.
+/// Turns the scaled dot products `lo..hi` of a row into weights, the others of the same pages into zeros; gives the largest
+/// score and the sum of the weights.
 #[inline(always)]
-fn exponentiate<S: Isa>(s: S, scores: &mut [f32], lo: usize, hi: usize) -> (f32, f32) {
+fn exponentiate<S: Isa>(s: S, soft_cap: Option<f32>, scores: &mut [f32], lo: usize, hi: usize) -> (f32, f32) {
     let hidden = s.splat(f32::NEG_INFINITY);
     let first = lo / LANES * LANES;
     let end = hi.next_multiple_of(LANES);
+    if let Some(cap) = soft_cap {
+        for scores in scores[first..end].chunks_exact_mut(LANES) {
+            s.store(soft_cap_lanes(s, s.load(scores), s.splat(cap)), scores);
+        }
+    }
     // Only the first and the last vector can hold keys that are out of sight.
     scores[first..lo].fill(f32::NEG_INFINITY);
     scores[hi..end].fill(f32::NEG_INFINITY);
     let scores = &mut scores[first..end];
-    let mut max = hidden;
-    for scores in scores.chunks_exact(LANES) {
-        max = s.max(s.load(scores), max);
+    // Several, so that one does not wait for the other.
+    let mut maxima = [hidden; 4];
+    for (i, scores) in scores.chunks_exact(LANES).enumerate() {
+        maxima[i % 4] = s.max(s.load(scores), maxima[i % 4]);
     }
-    let max = s.reduce_max(max);
+    let max = s.reduce_max(s.max(s.max(maxima[0], maxima[1]), s.max(maxima[2], maxima[3])));
     let mut sum = s.zero();
     for scores in scores.chunks_exact_mut(LANES) {
         let weight = exp_lanes(s, s.sub(s.load(scores), s.splat(max)));
@@ -343,11 +398,14 @@ fn page_values<S: Isa, E: KvElement, V: KvElement>(
             n += 1;
         }
         if lo < hi {
-            let weights = &weights[first * SEGMENT + start..];
+            let weights = &weights[first * SCORE_STRIDE + start..];
             let out = &mut state.out[first * v_stride..][..n * v_stride];
             match n {
                 1 => value_rows::<S, V, 1, 4>(s, weights, v, lo, hi, out),
                 2 => value_rows::<S, V, 2, 2>(s, weights, v, lo, hi, out),
+                3 if S::WIDE => value_rows::<S, V, 3, 4>(s, weights, v, lo, hi, out),
+                4 if S::WIDE => value_rows::<S, V, 4, 4>(s, weights, v, lo, hi, out),
+                GROUP if S::WIDE => value_rows::<S, V, GROUP, 4>(s, weights, v, lo, hi, out),
                 3 => value_rows::<S, V, 3, 1>(s, weights, v, lo, hi, out),
                 4 => value_rows::<S, V, 4, 1>(s, weights, v, lo, hi, out),
                 5 => value_rows::<S, V, 5, 1>(s, weights, v, lo, hi, out),
@@ -398,7 +456,7 @@ fn value_block<S: Isa, V: KvElement, const R: usize, const D: usize>(
     }
     let mut row_weights = [&weights[..0]; R];
     for r in 0..R {
-        row_weights[r] = &weights[r * SEGMENT..][..PAGE_TOKENS];
+        row_weights[r] = &weights[r * SCORE_STRIDE..][..PAGE_TOKENS];
     }
     for j in lo..hi {
         for i in 0..D {

@@ -316,10 +316,6 @@ unsafe impl Isa for Avx2 {
             both!(_mm256_castsi256_ps, both!(_mm256_slli_epi32::<16>, x))
         }
 
-        fn prefetch(self, x: &[u8], offset: usize) {
-            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(offset).cast());
-        }
-
         fn mac_bytes(self, sum: I, w: I, x: I) -> I {
             // Pinned, or the product would be taken out of a loop in which it does not change.
             let products = [_mm256_maddubs_epi16(pin(w[0]), x[0]), _mm256_maddubs_epi16(pin(w[1]), x[1])];
@@ -341,6 +337,12 @@ unsafe impl Isa for Avx2 {
         fn reduce_max(self, a: F) -> f32 {
             max8(_mm256_max_ps(a[0], a[1]))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch<X: ?Sized>(self, x: &X, offset: usize) {
+        // SAFETY: a prefetch reads nothing that the program could see, and the address need not be valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast::<i8>().wrapping_add(offset)) };
     }
 
     #[inline(always)]

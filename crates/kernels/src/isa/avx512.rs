@@ -186,10 +186,6 @@ unsafe impl Isa for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x))
         }
 
-        fn prefetch(self, x: &[u8], offset: usize) {
-            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(offset).cast());
-        }
-
         fn mac_bytes(self, sum: I, w: I, x: I) -> I {
             _mm512_dpbusd_epi32(sum, w, x)
         }
@@ -208,6 +204,12 @@ unsafe impl Isa for Avx512 {
         fn reduce_max(self, a: F) -> f32 {
             max8(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch<X: ?Sized>(self, x: &X, offset: usize) {
+        // SAFETY: a prefetch reads nothing that the program could see, and the address need not be valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast::<i8>().wrapping_add(offset)) };
     }
 
     #[inline(always)]

@@ -266,7 +266,7 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
     fn load_bf16_le(self, x: &[u8]) -> Self::F;
 
     /// Asks for the cache line `offset` bytes after the start of `x`, which need not lie within `x`; changes nothing.
-    fn prefetch(self, x: &[u8], offset: usize);
+    fn prefetch<X: ?Sized>(self, x: &X, offset: usize);
 
     /// For each of `U` units and `T` tokens the dot products of `4 * CHUNKS` weights of 16 rows with as many activations,
     /// added to `init[t]` in exact integers.

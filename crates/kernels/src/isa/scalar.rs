@@ -251,7 +251,7 @@ unsafe impl Isa for Scalar {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[u8], _: usize) {}
+    fn prefetch<X: ?Sized>(self, _: &X, _: usize) {}
 
     #[inline(always)]
     fn dot<const BITS: u32, const CHUNKS: usize, const U: usize, const T: usize>(
