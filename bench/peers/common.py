@@ -2,10 +2,16 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import time
+
+
+# What other programs may use of one CPU.
+DISTURBED = 0.1
 
 
 class Unavailable(Exception):
@@ -46,20 +52,35 @@ def run(command, **options):
         done = subprocess.run(command, capture_output=True, text=True, **options)
     except subprocess.TimeoutExpired as e:
         raise Unavailable(f"{command[0]} took more than {e.timeout} s") from None
+    except OSError as e:
+        sys.exit(f"{command[0]} cannot be started: {e.strerror}")
     if done.returncode != 0:
         raise Unavailable(f"{command[0]} failed ({done.returncode}): {done.stderr.strip()[-500:]}")
     return done.stdout
 
 
+def cpu_seconds():
+    """What all programs have used of the CPUs so far but for this one and those it ran; nothing where the system does not say."""
+    try:
+        with open("/proc/stat", encoding="ascii") as stat:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+    except OSError:
+        return 0.0
+    times = os.times()
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(times[:4])
+
+
 def in_turn(model, engines, rounds):
     """Runs every engine once per round: {engine: {work: [rate of each round]}}.
 
-    `engines` are functions from a name to {work: rate}. One that is unavailable is left out from then on; Bantam has to work.
+    `engines` are functions that return {work: rate}. One that is unavailable is left out from then on; Bantam has to work. Runs that
+    other programs disturbed are told of: two threads that wait for each other lose much more than the share that others take.
     """
     rates = {name: {} for name in engines}
     for i in range(rounds):
         for name in list(rates):
             print(f"{model}: round {i + 1} of {rounds}, {name}", file=sys.stderr)
+            start, used = time.monotonic(), cpu_seconds()
             try:
                 for work, rate in engines[name]().items():
                     rates[name].setdefault(work, []).append(rate)
@@ -68,6 +89,10 @@ def in_turn(model, engines, rounds):
                 if name == "bantam":
                     sys.exit(1)
                 del rates[name]
+                continue
+            others = (cpu_seconds() - used) / (time.monotonic() - start)
+            if others > DISTURBED:
+                print(f"{model}: other programs used {others:.0%} of a CPU meanwhile; {name}'s figures of this round are worth little", file=sys.stderr)
     return rates
 
 
