@@ -219,7 +219,8 @@ def main():
     # Each: how it is started, and where it says that it is ready.
     args.engines = {"bantam": (bantam, "/readyz"), "llama.cpp": (llama(llama_server, "--swa-full", *args.llama_args), "/health")}
     if args.ik_server:
-        args.engines["ik_llama.cpp"] = (llama(args.ik_server, "-fa", "off"), "/health")
+        # Its log goes to a file in the working directory unless it is told not to.
+        args.engines["ik_llama.cpp"] = (llama(args.ik_server, "-fa", "off", "--log-disable"), "/health")
 
     for model in args.models:
         gguf = gguf_path(args.bantam, model)
