@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use bantam_kernels::{BlockType, Ceilings, Cpu, CpuConfig, MatInput, Packer, QuantizedRows, matmul};
+use bantam_kernels::{BlockType, Ceilings, Cpu, CpuConfig, MatInput, Packer, Product, QuantizedRows, Store, matmul};
 
 /// (output rows, k)
 const SHAPES: [(usize, usize); 3] = [(1536, 576), (576, 1536), (2048, 2048)];
@@ -69,7 +69,7 @@ fn measure(cpu: &Cpu, ty: BlockType, n_rows: usize, k: usize, n_tokens: usize) -
     for _ in 0..5 {
         let start = Instant::now();
         for w in &copies {
-            matmul(cpu, w, &input, &mut y);
+            matmul(cpu, &input, &mut [Product { w, y: &mut y, store: Store::Write }]);
         }
         best = best.min(start.elapsed().as_secs_f64() / n_copies as f64);
     }

@@ -19,6 +19,6 @@ mod team;
 pub use ceiling::Ceilings;
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
 pub use isa::{IsaError, IsaLevel};
-pub use matmul::{MatInput, matmul};
+pub use matmul::{MatInput, Product, Store, matmul};
 pub use pack::{BlockType, PackError, PackedMatrix, Packer};
 pub use quantize::QuantizedRows;

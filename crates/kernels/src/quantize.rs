@@ -56,22 +56,52 @@ impl QuantizedRows {
     /// If `x` does not hold `n_tokens * k` elements.
     pub fn quantize(&mut self, cpu: &Cpu, x: &[f32], n_tokens: usize, k: usize) {
         assert_eq!(Some(x.len()), n_tokens.checked_mul(k), "one element per token and k");
+        let rows = self.rows_mut(n_tokens, k);
+        cpu.for_each_range(n_tokens, MIN_ITEM.div_ceil(k.max(1)), |tokens| {
+            for t in tokens {
+                // SAFETY: each token is visited once.
+                unsafe { rows.quantize(cpu, t, &x[t * k..(t + 1) * k]) };
+            }
+        });
+    }
+
+    /// Lets `make(t, row)` write each token's row of `x[n_tokens][k]` and quantises it while it is in the cache.
+    ///
+    /// # Panics
+    /// If `x` does not hold `n_tokens * k` elements.
+    pub fn make_and_quantize(
+        &mut self,
+        cpu: &Cpu,
+        x: &mut [f32],
+        (n_tokens, k): (usize, usize),
+        make: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        assert_eq!(Some(x.len()), n_tokens.checked_mul(k), "one element per token and k");
+        let rows = self.rows_mut(n_tokens, k);
+        let per_item = MIN_ITEM.div_ceil(k.max(1));
+        cpu.for_each_chunk_mut(x, per_item * k, |item, x| {
+            for (i, x) in x.chunks_exact_mut(k.max(1)).enumerate() {
+                let t = item * per_item + i;
+                make(t, x);
+                // SAFETY: each token is in one chunk.
+                unsafe { rows.quantize(cpu, t, x) };
+            }
+        });
+    }
+
+    /// Makes room for `n_tokens` rows, which several threads then write.
+    fn rows_mut(&mut self, n_tokens: usize, k: usize) -> RowsMut {
         (self.n_tokens, self.k) = (n_tokens, k);
         let n_groups = k.div_ceil(GROUP);
         self.groups.resize(n_tokens * n_groups, ActGroup::ZERO);
         self.non_finite.clear();
         self.non_finite.resize(n_tokens, false);
-
-        let (groups, flags) = (SendPtr(self.groups.as_mut_ptr()), SendPtr(self.non_finite.as_mut_ptr()));
-        cpu.for_each_range(n_tokens, MIN_ITEM.div_ceil(k.max(1)), |tokens| {
-            for t in tokens {
-                // SAFETY: both vectors hold the token's part, and each token is visited once.
-                let (groups, flag) = unsafe {
-                    (std::slice::from_raw_parts_mut(groups.get().add(t * n_groups), n_groups), &mut *flags.get().add(t))
-                };
-                *flag = quantize_row(cpu.isa(), &x[t * k..(t + 1) * k], groups);
-            }
-        });
+        RowsMut {
+            n_tokens,
+            n_groups,
+            groups: SendPtr(self.groups.as_mut_ptr()),
+            non_finite: SendPtr(self.non_finite.as_mut_ptr()),
+        }
     }
 
     /// Tokens quantised.
@@ -100,6 +130,30 @@ impl QuantizedRows {
     pub(crate) fn row(&self, token: usize) -> &[ActGroup] {
         let n_groups = self.k.div_ceil(GROUP);
         &self.groups[token * n_groups..][..n_groups]
+    }
+}
+
+/// The rows of a [`QuantizedRows`] that is borrowed mutably meanwhile.
+struct RowsMut {
+    n_tokens: usize,
+    n_groups: usize,
+    groups: SendPtr<ActGroup>,
+    non_finite: SendPtr<bool>,
+}
+
+impl RowsMut {
+    /// # Safety
+    /// The rows that this was made of exist, and no other thread has this token.
+    unsafe fn quantize(&self, cpu: &Cpu, token: usize, x: &[f32]) {
+        assert!(token < self.n_tokens);
+        // SAFETY: both vectors hold the token's part (checked), and the caller says that it is ours.
+        let (groups, non_finite) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(self.groups.get().add(token * self.n_groups), self.n_groups),
+                &mut *self.non_finite.get().add(token),
+            )
+        };
+        *non_finite = quantize_row(cpu.isa(), x, groups);
     }
 }
 

@@ -9,6 +9,7 @@
 use thiserror::Error;
 
 use crate::Cpu;
+use crate::isa::{Isa, dispatch};
 
 /// Positions that the table holds; a power of two.
 const BLOCK: usize = 256;
@@ -184,16 +185,21 @@ impl RopeRows {
                 let at = (item * rows_per_item + i) * self.n_pairs;
                 let (cos, sin) = (&self.cos[at..][..self.n_pairs], &self.sin[at..][..self.n_pairs]);
                 for head in row.chunks_exact_mut(head_dim) {
-                    turn(head, cos, sin);
+                    turn(cpu.isa(), head, cos, sin);
                 }
             }
         });
     }
 }
 
+dispatch! {
+    /// Turns one head.
+    fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) = turn_kernel;
+}
+
 /// Plain Rust: no operation here may be fused, so the compiler's vector code rounds as the scalar code does.
-#[inline]
-fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+#[inline(always)]
+fn turn_kernel<S: Isa>(_: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (first, second) = head.split_at_mut(cos.len());
     for (((a, b), &c), &s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
         (*a, *b) = (*a * c - *b * s, *b * c + *a * s);

@@ -1,7 +1,9 @@
 //! The matrix product: right, and the same bits on every level, for every batch size and thread count.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use bantam_kernels::{BlockType, Cpu, CpuConfig, IsaLevel, MatInput, PackedMatrix, Packer, QuantizedRows, matmul};
+use bantam_kernels::{
+    BlockType, Cpu, CpuConfig, IsaLevel, MatInput, PackedMatrix, Packer, Product, QuantizedRows, Store, matmul,
+};
 
 /// SplitMix64.
 struct Random(u64);
@@ -69,7 +71,8 @@ fn product(cpu: &Cpu, w: &PackedMatrix, x: &[f32]) -> Vec<f32> {
         q8.quantize(cpu, x, n_tokens, k);
     }
     let mut y = vec![f32::NAN; n_tokens * w.n_rows()];
-    matmul(cpu, w, &MatInput { f32: x, q8: &q8, n_tokens, k }, &mut y);
+    let x = MatInput { f32: x, q8: &q8, n_tokens, k };
+    matmul(cpu, &x, &mut [Product { w, y: &mut y, store: Store::Write }]);
     y
 }
 
@@ -234,7 +237,9 @@ fn no_tokens_are_fine_and_wrong_shapes_are_not() {
     let mut q8 = QuantizedRows::new();
     q8.quantize(&cpu, &[1.0; 64], 1, 64);
     let fails = |x: MatInput<'_>, n: usize| {
-        let run = std::panic::AssertUnwindSafe(|| matmul(&cpu, &w, &x, &mut vec![0.0; n]));
+        let run = std::panic::AssertUnwindSafe(|| {
+            matmul(&cpu, &x, &mut [Product { w: &w, y: &mut vec![0.0; n], store: Store::Write }]);
+        });
         std::panic::catch_unwind(run).is_err()
     };
     assert!(!fails(MatInput { f32: &[], q8: &q8, n_tokens: 1, k: 64 }, 16));
@@ -242,4 +247,34 @@ fn no_tokens_are_fine_and_wrong_shapes_are_not() {
     assert!(fails(MatInput { f32: &[], q8: &q8, n_tokens: 2, k: 64 }, 32));
     assert!(fails(MatInput { f32: &[], q8: &q8, n_tokens: 2, k: 32 }, 32));
     assert!(fails(MatInput { f32: &[], q8: &QuantizedRows::new(), n_tokens: 1, k: 64 }, 16));
+}
+
+#[test]
+fn products_of_one_input_and_sums_equal_those_made_alone() {
+    let mut random = Random(11);
+    for (types, k) in [([BlockType::Q4_1, BlockType::Q8_0, BlockType::Q6_K], 512), ([BlockType::F16; 3], 48)] {
+        let weights: Vec<_> =
+            types.into_iter().zip([100, 16, 57]).map(|(ty, n)| packed(&mut random, ty, n, k)).collect();
+        for n_tokens in [1, 3, 7, 20] {
+            let x: Vec<f32> = (0..n_tokens * k).map(|_| random.float()).collect();
+            for level in levels() {
+                let cpu = cpu(level, 2);
+                let mut q8 = QuantizedRows::new();
+                q8.quantize(&cpu, &x, n_tokens, k);
+                let before = 0.25;
+                let mut y: Vec<_> = weights.iter().map(|w| vec![before; n_tokens * w.n_rows()]).collect();
+                let stores = [Store::Write, Store::Add, Store::Add];
+                let mut products: Vec<_> =
+                    weights.iter().zip(&mut y).zip(stores).map(|((w, y), store)| Product { w, y, store }).collect();
+                matmul(&cpu, &MatInput { f32: &x, q8: &q8, n_tokens, k }, &mut products);
+                for ((w, y), store) in weights.iter().zip(&y).zip(stores) {
+                    let mut alone = product(&cpu, w, &x);
+                    if store == Store::Add {
+                        alone.iter_mut().for_each(|y| *y += before);
+                    }
+                    assert_eq!(bits(y), bits(&alone), "{} {n_tokens} tokens, {level}", w.block_type());
+                }
+            }
+        }
+    }
 }

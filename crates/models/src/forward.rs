@@ -6,7 +6,7 @@
 
 use bantam_kernels::attention::{AttnParams, AttnSeq, PAGE_TOKENS, attention};
 use bantam_kernels::rope::RopeRows;
-use bantam_kernels::{Cpu, PackedMatrix, matmul, ops};
+use bantam_kernels::{Cpu, PackedMatrix, Product, Store, matmul, ops};
 
 use crate::batch::SeqChunk;
 use crate::error::{ForwardError, NonFinite};
@@ -187,12 +187,17 @@ impl Pass<'_> {
     /// Norm, projections, rotation, KV write and attention; what the heads found is left in `heads`.
     fn attention(&mut self, index: usize, layer: &LayerWeights, seqs: &[AttnSeq<'_>]) {
         let (cpu, spec) = (self.cpu, &self.model.spec);
+        self.norm(&layer.attention_norm, &[&layer.q.weight, &layer.k.weight, &layer.v.weight]);
         let s = &mut *self.s;
-        ops::rms_norm(cpu, &s.x, &layer.attention_norm, spec.norm_eps, &mut s.normed.values);
-        s.normed.prepare(cpu, &[&layer.q.weight, &layer.k.weight, &layer.v.weight], &mut s.faults);
-        project(cpu, &layer.q, &s.normed, &mut s.q);
-        project(cpu, &layer.k, &s.normed, &mut s.k);
-        project(cpu, &layer.v, &s.normed, &mut s.v);
+        project(
+            cpu,
+            &s.normed,
+            &mut [
+                (&layer.q, &mut s.q, Store::Write),
+                (&layer.k, &mut s.k, Store::Write),
+                (&layer.v, &mut s.v, Store::Write),
+            ],
+        );
         if let Some(norm) = &layer.qk_norm {
             ops::rms_norm_in_place(cpu, &mut s.q, &norm.q, spec.norm_eps);
             ops::rms_norm_in_place(cpu, &mut s.k, &norm.k, spec.norm_eps);
@@ -217,46 +222,71 @@ impl Pass<'_> {
         attention(cpu, pages, &params, seqs, &s.q, &mut s.heads.values);
     }
 
+    /// The residual stream, normalised, as input for `weights`.
+    fn norm(&mut self, norm: &[f32], weights: &[&PackedMatrix]) {
+        let (cpu, eps) = (self.cpu, self.model.spec.norm_eps);
+        let s = &mut *self.s;
+        let x = &s.x;
+        s.normed.make(cpu, weights, &mut s.faults, |row, out| {
+            ops::rms_norm(cpu, &x[row * norm.len()..(row + 1) * norm.len()], norm, eps, out);
+        });
+    }
+
     fn attention_output(&mut self, layer: &LayerWeights) {
         let s = &mut *self.s;
         s.heads.prepare(self.cpu, &[&layer.attention_output.weight], &mut s.faults);
-        project(self.cpu, &layer.attention_output, &s.heads, &mut s.delta);
-        self.add_delta(layer.post_attention_norm.as_deref());
+        match layer.post_attention_norm.as_deref() {
+            None if layer.attention_output.bias.is_none() => {
+                project(self.cpu, &s.heads, &mut [(&layer.attention_output, &mut s.x, Store::Add)]);
+            }
+            norm => {
+                project(self.cpu, &s.heads, &mut [(&layer.attention_output, &mut s.delta, Store::Write)]);
+                match norm {
+                    None => ops::add_assign(self.cpu, &mut s.x, &s.delta),
+                    Some(norm) => {
+                        ops::add_rms_norm(self.cpu, &mut s.x, &s.delta, norm, self.model.spec.norm_eps);
+                    }
+                }
+            }
+        }
     }
 
     fn feed_forward(&mut self, layer: &LayerWeights) {
         let (cpu, spec) = (self.cpu, &self.model.spec);
+        self.norm(&layer.ffn_norm, &[&layer.gate, &layer.up]);
         let s = &mut *self.s;
-        ops::rms_norm(cpu, &s.x, &layer.ffn_norm, spec.norm_eps, &mut s.normed.values);
-        s.normed.prepare(cpu, &[&layer.gate, &layer.up], &mut s.faults);
-        multiply(cpu, &layer.gate, &s.normed, &mut s.gate.values);
-        multiply(cpu, &layer.up, &s.normed, &mut s.up);
-        match spec.activation {
-            Activation::Silu => ops::silu_mul(cpu, &mut s.gate.values, &s.up),
-            Activation::GeluTanh => ops::gelu_tanh_mul(cpu, &mut s.gate.values, &s.up),
+        multiply(
+            cpu,
+            &s.normed,
+            &mut [
+                Product { w: &layer.gate, y: &mut s.gate.values, store: Store::Write },
+                Product { w: &layer.up, y: &mut s.up, store: Store::Write },
+            ],
+        );
+        let up = &s.up;
+        s.gate.make(cpu, &[&layer.down], &mut s.faults, |row, gate| {
+            let up = &up[row * gate.len()..(row + 1) * gate.len()];
+            match spec.activation {
+                Activation::Silu => ops::silu_mul(cpu, gate, up),
+                Activation::GeluTanh => ops::gelu_tanh_mul(cpu, gate, up),
+            }
+        });
+        match layer.post_ffn_norm.as_deref() {
+            None => multiply(cpu, &s.gate, &mut [Product { w: &layer.down, y: &mut s.x, store: Store::Add }]),
+            Some(norm) => {
+                multiply(cpu, &s.gate, &mut [Product { w: &layer.down, y: &mut s.delta, store: Store::Write }]);
+                ops::add_rms_norm(cpu, &mut s.x, &s.delta, norm, spec.norm_eps);
+            }
         }
-        s.gate.prepare(cpu, &[&layer.down], &mut s.faults);
-        multiply(cpu, &layer.down, &s.gate, &mut s.delta);
-        self.add_delta(layer.post_ffn_norm.as_deref());
-    }
-
-    /// Adds what a block computed to the residual stream, normalised first where the model does so.
-    fn add_delta(&mut self, post_norm: Option<&[f32]>) {
-        let s = &mut *self.s;
-        if let Some(weight) = post_norm {
-            ops::rms_norm_in_place(self.cpu, &mut s.delta, weight, self.model.spec.norm_eps);
-        }
-        ops::add_assign(self.cpu, &mut s.x, &s.delta);
     }
 
     /// Logits of the wanted rows.
     fn head(&mut self) {
         let (cpu, spec, weights) = (self.cpu, &self.model.spec, &self.model.weights);
-        let s = &mut *self.s;
         let output = weights.output.as_ref().unwrap_or(&weights.token_embedding);
-        ops::rms_norm(cpu, &s.x, &weights.output_norm, spec.norm_eps, &mut s.normed.values);
-        s.normed.prepare(cpu, &[output], &mut s.faults);
-        multiply(cpu, output, &s.normed, &mut s.logits);
+        self.norm(&weights.output_norm, &[output]);
+        let s = &mut *self.s;
+        multiply(cpu, &s.normed, &mut [Product { w: output, y: &mut s.logits, store: Store::Write }]);
         // Before the soft cap, which would hide an infinity.
         s.check_logits(spec.vocab_size);
         s.settle_faults();
@@ -266,14 +296,19 @@ impl Pass<'_> {
     }
 }
 
-fn project(cpu: &Cpu, linear: &Linear, x: &Input, out: &mut [f32]) {
-    multiply(cpu, &linear.weight, x, out);
-    if let Some(bias) = &linear.bias {
-        ops::add_bias(cpu, out, bias);
+/// Products with weights that may have a bias, all of the same input.
+fn project<const N: usize>(cpu: &Cpu, x: &Input, linears: &mut [(&Linear, &mut Vec<f32>, Store); N]) {
+    let mut products = linears.each_mut().map(|(linear, y, store)| Product { w: &linear.weight, y, store: *store });
+    multiply(cpu, x, &mut products);
+    for (linear, y, _) in linears {
+        if let Some(bias) = &linear.bias {
+            ops::add_bias(cpu, y, bias);
+        }
     }
 }
 
-fn multiply(cpu: &Cpu, weight: &PackedMatrix, x: &Input, out: &mut [f32]) {
-    let n_tokens = out.len() / weight.n_rows();
-    matmul(cpu, weight, &x.rows(n_tokens, weight.k()), out);
+fn multiply(cpu: &Cpu, x: &Input, products: &mut [Product<'_>]) {
+    let Some(Product { w, y, .. }) = products.first() else { return };
+    let (n_tokens, k) = (y.len() / w.n_rows(), w.k());
+    matmul(cpu, &x.rows(n_tokens, k), products);
 }

@@ -66,10 +66,29 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Makes the rows ready for `weights`, once for all of them; call after changing `values`.
+    /// Makes the rows in `values` ready for `weights`, once for all of them.
     pub(crate) fn prepare(&mut self, cpu: &Cpu, weights: &[&PackedMatrix], faults: &mut [bool]) {
         let Some(quantized) = weights.iter().find(|weight| !weight.block_type().is_float()) else { return };
         self.quantized.quantize(cpu, &self.values, faults.len(), quantized.k());
+        for (row, fault) in faults.iter_mut().enumerate() {
+            *fault |= self.quantized.non_finite(row);
+        }
+    }
+
+    /// Lets `make(row, values)` write each row and makes it ready for `weights`, which have the same k.
+    pub(crate) fn make(
+        &mut self,
+        cpu: &Cpu,
+        weights: &[&PackedMatrix],
+        faults: &mut [bool],
+        make: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        let k = weights[0].k();
+        if weights.iter().all(|weight| weight.block_type().is_float()) {
+            cpu.for_each_chunk_mut(&mut self.values, k, make);
+            return;
+        }
+        self.quantized.make_and_quantize(cpu, &mut self.values, (faults.len(), k), make);
         for (row, fault) in faults.iter_mut().enumerate() {
             *fault |= self.quantized.non_finite(row);
         }

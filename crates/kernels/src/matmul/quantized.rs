@@ -73,9 +73,9 @@ fn many_batches<S: Isa, F: Format, const U: usize>(s: S, w: &PackedMatrix, x: &Q
             }
             many::<S, F, U>(s, w, units, x, tokens.clone(), &mut scratch);
             for t in tokens.clone() {
-                for u in 0..U {
+                for u in 0..U.min(y.units.end - unit) {
                     // SAFETY: the token is one of `x`, the unit one of the part's.
-                    unsafe { y.store(s, t, units[0][u], scratch.sums[t - first][u]) };
+                    unsafe { y.store(s, t, unit + u, scratch.sums[t - first][u]) };
                 }
             }
             unit += U;

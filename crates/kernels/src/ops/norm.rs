@@ -26,6 +26,20 @@ pub fn rms_norm(cpu: &Cpu, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
     copying(cpu, x, weight.len(), out, |row| rms_norm_row(cpu.isa(), row, weight, eps));
 }
 
+/// `x = x + rms_norm(y)`, row by row, for `x` and `y` of `[rows][weight.len()]`.
+///
+/// # Panics
+/// When `x` is not whole rows or `y` has another length.
+pub fn add_rms_norm(cpu: &Cpu, x: &mut [f32], y: &[f32], weight: &[f32], eps: f32) {
+    assert_eq!(x.len(), y.len(), "both sides must have the same length");
+    let dim = weight.len();
+    for_each_rows(cpu, x, dim, |first, rows| {
+        for (x, y) in rows.chunks_exact_mut(dim).zip(y[first * dim..].chunks_exact(dim)) {
+            add_rms_norm_row(cpu.isa(), x, y, weight, eps);
+        }
+    });
+}
+
 /// [`rms_norm`] with `out` in the place of `x`.
 ///
 /// # Panics
@@ -63,6 +77,9 @@ dispatch! {
     fn rms_norm_row(x: &mut [f32], weight: &[f32], eps: f32) = rms_norm_kernel;
 }
 dispatch! {
+    fn add_rms_norm_row(x: &mut [f32], y: &[f32], weight: &[f32], eps: f32) = add_rms_norm_kernel;
+}
+dispatch! {
     fn layer_norm_row(x: &mut [f32], norm: LayerNorm<'_>) = layer_norm_kernel;
 }
 
@@ -75,6 +92,15 @@ fn rms_norm_kernel<S: Isa>(s: S, x: &mut [f32], weight: &[f32], eps: f32) {
         s.store(s.mul(s.mul(s.load(x), inverse), s.load(w)), x);
     }
     s.store_partial(s.mul(s.mul(s.load_partial(rest), inverse), s.load_partial(w_rest)), rest);
+}
+
+#[inline(always)]
+fn add_rms_norm_kernel<S: Isa>(s: S, x: &mut [f32], y: &[f32], weight: &[f32], eps: f32) {
+    let inverse = s.splat(1.0 / (sum_of_squares(s, y) / y.len() as f32 + eps).sqrt());
+    for ((x, y), w) in x.chunks_mut(LANES).zip(y.chunks(LANES)).zip(weight.chunks(LANES)) {
+        let normed = s.mul(s.mul(load_chunk(s, y, 0.0), inverse), load_chunk(s, w, 0.0));
+        store_chunk(s, s.add(load_chunk(s, x, 0.0), normed), x);
+    }
 }
 
 #[inline(always)]
@@ -174,6 +200,21 @@ mod tests {
                     layer_norm(&cpu, &x, norm, &mut out);
                     assert_eq!(out, first, "dim {dim} on {cpu:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn adding_a_norm_is_norming_and_adding() {
+        for dim in [1, 16, 37, 64] {
+            let (x, y, weight) = (values(1, 5 * dim), values(2, 5 * dim), values(3, dim));
+            for cpu in every_cpu() {
+                let (mut expected, mut normed) = (x.clone(), y.clone());
+                rms_norm_in_place(&cpu, &mut normed, &weight, 1e-5);
+                crate::ops::add_assign(&cpu, &mut expected, &normed);
+                let mut sum = x.clone();
+                add_rms_norm(&cpu, &mut sum, &y, &weight, 1e-5);
+                assert_eq!(sum, expected);
             }
         }
     }
