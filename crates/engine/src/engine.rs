@@ -42,6 +42,18 @@ pub struct EngineConfig {
     pub prefill_chunk: usize,
     /// Rows of logits per step that score requests may take together: each is a vocabulary of f32.
     pub score_rows: usize,
+    /// Whether answers are drafted ahead; no answer depends on it.
+    pub speculation: Speculation,
+}
+
+/// Where drafts of the next tokens come from, which the model then verifies several at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speculation {
+    /// Nowhere: every step draws one token of each answer.
+    Off,
+    /// From the prompt and the answer so far, where they read like the text now does.
+    #[default]
+    Lookup,
 }
 
 /// Memory for keys and values.
@@ -63,6 +75,7 @@ impl Default for EngineConfig {
             context_length: None,
             prefill_chunk: 256,
             score_rows: 32,
+            speculation: Speculation::default(),
         }
     }
 }

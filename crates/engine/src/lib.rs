@@ -6,6 +6,7 @@
 //! on whether its prefix was cached, or on whether it had to give up its pages and was computed again.
 
 mod backend;
+mod draft;
 mod engine;
 mod local;
 mod pages;
@@ -19,7 +20,7 @@ mod stop;
 
 pub use backend::{Backend, TextDecoder};
 pub use bantam_kernels::attention::{KvType, PAGE_TOKENS};
-pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle};
+pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle, Speculation};
 pub use local::EngineParts;
 pub use request::{
     Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, MAX_CONTINUATIONS,

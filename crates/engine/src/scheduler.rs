@@ -5,7 +5,7 @@
 //! as they grow. When none is left, the youngest sequence gives up all of its own and is computed again later, which
 //! changes nothing in its answer; the oldest is never made to wait, and fits the pool alone, so there is always one
 //! that gets done. A sequence whose next page is just being computed by an older one waits for that page instead of
-//! computing it too.
+//! computing it too. What decoding leaves of [`DECODE_ROWS`] goes to drafts, which take no page from anybody.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -23,7 +23,7 @@ use crate::{
     backend::Backend,
     engine::{Answer, EngineConfig, Job, Phase, ScoreJob, Shared},
     pages::{Namespace, PageKey, Pages},
-    request::{ContinuationScore, GenerateError, ModelLimits, ScoreRequest, Scores, Timings},
+    request::{ContinuationScore, GenerateError, ModelLimits, ScoreRequest, Scores, Timings, TokenLogprob},
     sampling::Scratch,
     sequence::{Finished, Outcome, Scoring, Sequence, Task},
     stats::EngineStats,
@@ -31,6 +31,10 @@ use crate::{
 
 /// Panics in a row after which the engine no longer calls itself ready.
 const PANICS_UNTIL_NOT_READY: u32 = 2;
+
+/// Rows of decoding up to which drafts are verified. So few share one reading of the weights: eight take less than two
+/// do one by one. From the ninth on each takes its time, which every stream of a larger batch would have to wait for.
+const DECODE_ROWS: usize = 8;
 
 /// A score request whose continuations are being computed.
 struct ScoreGroup {
@@ -59,6 +63,8 @@ struct Tally {
     prompt_tokens: u64,
     cached_tokens: u64,
     generated_tokens: u64,
+    drafted_tokens: u64,
+    accepted_tokens: u64,
     scored_tokens: u64,
     cancelled: u64,
     failed: u64,
@@ -246,7 +252,8 @@ impl Scheduler {
             }
             match job {
                 Job::Generate(job) => {
-                    let sequence = Sequence::generate(job, self.backend.as_ref(), &self.limits);
+                    let sequence =
+                        Sequence::generate(job, self.backend.as_ref(), &self.limits, self.config.speculation);
                     self.tally.prompt_tokens += sequence.prompt_len() as u64;
                     return Some(sequence);
                 }
@@ -319,7 +326,24 @@ impl Scheduler {
         }
         plan.retain(|p| p.index < self.running.len());
         plan.sort_unstable_by_key(|p| p.index);
+        self.plan_drafts(&mut plan);
         plan
+    }
+
+    /// Adds drafts to the rows of decoding sequences, in equal shares: the first token of a draft is the surest.
+    fn plan_drafts(&mut self, plan: &mut [Planned]) {
+        let decoding: Vec<_> = plan.iter_mut().filter(|p| self.running[p.index].is_decoding()).collect();
+        let mut rows = DECODE_ROWS.saturating_sub(decoding.len());
+        let n_decoding = decoding.len();
+        for (i, planned) in decoding.into_iter().enumerate() {
+            let share = rows.div_ceil(n_decoding - i);
+            let n = self.running[planned.index].draft(share, &mut self.pages);
+            rows -= n;
+            planned.range.end += n;
+            if n > 0 {
+                planned.logits = LogitsWanted::All;
+            }
+        }
     }
 
     fn plan_prefill(
@@ -394,24 +418,25 @@ impl Scheduler {
         for (planned, outcome) in plan.iter().zip(outcomes) {
             self.tally.computed_tokens += planned.range.len() as u64;
             let sequence = &mut self.running[planned.index];
-            if let Outcome::NonFinite(position) = outcome {
-                ended.push((planned.index, Some(GenerateError::NonFinite { position })));
-                continue;
-            }
-            sequence.advance(planned.range.end, &mut self.pages);
+            let n_drafted = planned.range.end.saturating_sub(sequence.tokens.len());
+            self.tally.drafted_tokens += n_drafted as u64;
             match outcome {
-                Outcome::Drawn(Some((id, logprob))) => {
-                    self.tally.generated_tokens += 1;
-                    if let Some(finished) = sequence.push(id, logprob, self.backend.eog()) {
-                        self.tally.cached_tokens += sequence.cached as u64;
-                        self.tally.finish(&finished);
-                        self.answers.push(finished.answer);
-                        ended.push((planned.index, None));
-                    }
+                Outcome::NonFinite(_) if n_drafted > 0 => {
+                    // Perhaps only the draft was at fault: the next step shows it.
+                    sequence.stop_drafting();
+                    continue;
                 }
-                Outcome::Drawn(None) => {
-                    let position = planned.range.end - 1;
+                Outcome::NonFinite(position) => {
                     ended.push((planned.index, Some(GenerateError::NonFinite { position })));
+                    continue;
+                }
+                _ => sequence.advance(planned.range.end - n_drafted, &mut self.pages),
+            }
+            match outcome {
+                Outcome::Drawn(draws) => {
+                    if let Some(end) = self.take_draws(planned.index, draws) {
+                        ended.push((planned.index, end.err()));
+                    }
                 }
                 Outcome::Scored(scores) => {
                     if self.take_scores(planned.index, &scores) {
@@ -427,6 +452,33 @@ impl Scheduler {
                 None => self.running.remove(index).release(&mut self.pages),
             }
         }
+    }
+
+    /// Takes drawn tokens in their order; `Some` when the sequence has ended, well or with an error. Those after the
+    /// first were drafted, and their rows computed in the same step.
+    fn take_draws(
+        &mut self,
+        index: usize,
+        draws: Vec<Option<(u32, Option<TokenLogprob>)>>,
+    ) -> Option<Result<(), GenerateError>> {
+        let sequence = &mut self.running[index];
+        for (i, drawn) in draws.into_iter().enumerate() {
+            if i > 0 {
+                sequence.advance(sequence.tokens.len(), &mut self.pages);
+            }
+            let Some((id, logprob)) = drawn else {
+                return Some(Err(GenerateError::NonFinite { position: sequence.computed - 1 }));
+            };
+            self.tally.generated_tokens += 1;
+            self.tally.accepted_tokens += u64::from(i > 0);
+            if let Some(finished) = sequence.push(id, logprob, self.backend.eog()) {
+                self.tally.cached_tokens += sequence.cached as u64;
+                self.tally.finish(&finished);
+                self.answers.push(finished.answer);
+                return Some(Ok(()));
+            }
+        }
+        None
     }
 
     /// Notes log-probabilities; true when the sequence has all of its own.
@@ -529,6 +581,8 @@ impl Scheduler {
             prompt_tokens: s.prompt_tokens + t.prompt_tokens,
             cached_tokens: s.cached_tokens + t.cached_tokens,
             generated_tokens: s.generated_tokens + t.generated_tokens,
+            drafted_tokens: s.drafted_tokens + t.drafted_tokens,
+            accepted_tokens: s.accepted_tokens + t.accepted_tokens,
             scored_tokens: s.scored_tokens + t.scored_tokens,
             finished_requests: s.finished_requests + t.finished,
             cancelled_requests: s.cancelled_requests + t.cancelled,

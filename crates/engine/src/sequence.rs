@@ -1,6 +1,7 @@
 //! One sequence on its way through the model: its tokens, its pages, and what is to become of its logits.
 
 use std::{
+    borrow::Cow,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     backend::{Backend, TextDecoder},
-    engine::{Answer, GenerateJob},
+    draft::Drafter,
+    engine::{Answer, GenerateJob, Speculation},
     pages::{Namespace, PageKey, Pages, Parent},
     request::{Event, FinishReason, GenerateError, GenerateRequest, ModelLimits, Timings, TokenLogprob, Usage},
     rng,
@@ -52,6 +54,9 @@ pub(crate) struct Generating {
     seed: u64,
     limit: usize,
     drawn: usize,
+    drafter: Option<Drafter>,
+    /// The last token and the draft that follows it, while a step verifies them.
+    verify: Vec<u32>,
     submitted: Instant,
     taken_up: Instant,
     first_token: Option<Instant>,
@@ -69,8 +74,9 @@ pub(crate) struct Scoring {
 pub(crate) enum Outcome {
     /// No logits were wanted yet.
     Computed,
-    /// The next token, if one could be drawn.
-    Drawn(Option<(u32, Option<TokenLogprob>)>),
+    /// The next tokens: one, and one more for each token of the draft that it was drawn like; `None` where none could
+    /// be drawn.
+    Drawn(Vec<Option<(u32, Option<TokenLogprob>)>>),
     /// Log-probability and likeliest token per row.
     Scored(Vec<(f32, u32)>),
     /// The hidden state became NaN or infinite here.
@@ -85,8 +91,40 @@ pub(crate) struct Finished {
     pub(crate) in_batch: Duration,
 }
 
+impl Generating {
+    /// Draws the token at `position` from the first row, and the one after it from the next as long as what was drawn
+    /// is what was drafted: each from what it would have been drawn from without a draft.
+    fn draw<'a>(
+        &self,
+        cpu: &Cpu,
+        position: usize,
+        rows: impl Iterator<Item = &'a [f32]>,
+        scratch: &mut Scratch,
+    ) -> Vec<Option<(u32, Option<TokenLogprob>)>> {
+        let GenerateRequest { sampling, logprobs, choice_index, .. } = &self.request;
+        let mut history = Cow::Borrowed(&self.history);
+        let mut draws = Vec::new();
+        let mut rows = rows.enumerate().peekable();
+        while let Some((i, row)) = rows.next() {
+            let key = DrawKey { seed: self.seed, choice_index: *choice_index, position: position + i };
+            let drawn = sampling::draw(cpu, row, sampling, &history, key, scratch);
+            draws.push(drawn.map(|id| (id, logprobs.map(|n| sampling::logprob(cpu, row, id, n, scratch)))));
+            match (drawn, rows.peek()) {
+                (Some(id), Some(_)) if self.verify.get(i + 1) == Some(&id) => history.to_mut().push(sampling, id),
+                _ => break,
+            }
+        }
+        draws
+    }
+}
+
 impl Sequence {
-    pub(crate) fn generate(job: GenerateJob, backend: &dyn Backend, limits: &ModelLimits) -> Self {
+    pub(crate) fn generate(
+        job: GenerateJob,
+        backend: &dyn Backend,
+        limits: &ModelLimits,
+        speculation: Speculation,
+    ) -> Self {
         let GenerateJob { mut request, events, submitted } = job;
         let tokens = std::mem::take(&mut request.prompt);
         let limit = request.max_tokens.unwrap_or(usize::MAX).min(limits.context_length.saturating_sub(tokens.len()));
@@ -99,6 +137,11 @@ impl Sequence {
             seed: request.sampling.seed.unwrap_or_else(rng::fresh_seed),
             limit,
             drawn: 0,
+            drafter: match speculation {
+                Speculation::Off => None,
+                Speculation::Lookup => Some(Drafter::new(tokens.len().saturating_add(limit))),
+            },
+            verify: Vec::new(),
             submitted,
             taken_up: Instant::now(),
             first_token: None,
@@ -244,8 +287,38 @@ impl Sequence {
         }
     }
 
+    /// Drafts up to `most` tokens for the next step, no more than may be drawn after its own and no more than fit its
+    /// pages and free ones; gives their number.
+    pub(crate) fn draft(&mut self, most: usize, pages: &mut Pages) -> usize {
+        let Task::Generate(g) = &mut self.task else { return 0 };
+        let (Some(drafter), Some(&last)) = (&mut g.drafter, self.tokens.last()) else { return 0 };
+        let draft = drafter.draft(&self.tokens);
+        let n = draft.len().min(most).min(g.limit - g.drawn - 1);
+        while self.pages.len() * PAGE_TOKENS < self.tokens.len() + n {
+            let Some(page) = pages.alloc() else { break };
+            self.pages.push(page);
+        }
+        let n = n.min(self.pages.len() * PAGE_TOKENS - self.tokens.len());
+        g.verify.clear();
+        g.verify.push(last);
+        g.verify.extend_from_slice(&draft[..n]);
+        n
+    }
+
+    /// Drafts no more.
+    pub(crate) fn stop_drafting(&mut self) {
+        if let Task::Generate(g) = &mut self.task {
+            g.drafter = None;
+        }
+    }
+
+    /// A piece of the sequence for the model; if it reaches past what is known, the last token and its draft.
     pub(crate) fn chunk(&self, range: Range<usize>, logits: LogitsWanted) -> SeqChunk<'_> {
-        SeqChunk { first_pos: range.start, tokens: &self.tokens[range], pages: &self.pages, rope: self.rope(), logits }
+        let tokens = match &self.task {
+            Task::Generate(g) if range.end > self.tokens.len() => &g.verify,
+            _ => &self.tokens[range.clone()],
+        };
+        SeqChunk { first_pos: range.start, tokens, pages: &self.pages, rope: self.rope(), logits }
     }
 
     fn rope(&self) -> RopeSet {
@@ -265,14 +338,7 @@ impl Sequence {
             return Outcome::Computed;
         }
         match &self.task {
-            Task::Generate(g) => {
-                let key = DrawKey { seed: g.seed, choice_index: g.request.choice_index, position: self.tokens.len() };
-                let drawn = sampling::draw(cpu, rows, &g.request.sampling, &g.history, key, scratch);
-                Outcome::Drawn(drawn.map(|id| {
-                    let logprob = g.request.logprobs.map(|n| sampling::logprob(cpu, rows, id, n, scratch));
-                    (id, logprob)
-                }))
-            }
+            Task::Generate(g) => Outcome::Drawn(g.draw(cpu, self.tokens.len(), rows.chunks_exact(vocab), scratch)),
             Task::Score(_) => {
                 let targets = self.tokens[first + 1..].iter();
                 let scores = rows.chunks_exact(vocab).zip(targets);
@@ -281,7 +347,7 @@ impl Sequence {
         }
     }
 
-    /// Takes note that everything up to `end` is computed.
+    /// Takes note that everything up to `end` is computed: tokens that are known, never a draft.
     pub(crate) fn advance(&mut self, end: usize, pages: &mut Pages) {
         let before = self.computed;
         self.computed = end;

@@ -27,6 +27,10 @@ pub struct EngineStats {
     pub cached_tokens: u64,
     /// Tokens drawn.
     pub generated_tokens: u64,
+    /// Tokens drafted and verified, in rows of their own among the computed ones.
+    pub drafted_tokens: u64,
+    /// Drafted tokens that were drawn, and so took no step of their own.
+    pub accepted_tokens: u64,
     /// Continuation tokens scored.
     pub scored_tokens: u64,
     /// Requests finished.

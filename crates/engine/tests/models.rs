@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use bantam_engine::{
     Completion, Engine, EngineConfig, EngineParts, FinishReason, GenerateRequest, KvBudget, KvType, SamplingParams,
-    ScoreRequest, TokenLogprob,
+    ScoreRequest, Speculation, TokenLogprob,
 };
 use bantam_formats::{Gguf, Tokenizer};
 use bantam_kernels::{Cpu, CpuConfig, isa::IsaLevel};
@@ -166,4 +166,47 @@ fn scores_equal_the_logprobs_of_generation() {
             assert_eq!(bits(&scores.continuations[1].logprobs), bits(&generated[..2]), "{family}");
         }
     }
+}
+
+/// A request whose prompt says the same over and over, so that there is something to draft from the start.
+fn repetitive(engine: &Engine, n: usize) -> GenerateRequest {
+    let r = request(engine, n);
+    let period = 2 + n % 5;
+    let prompt = r.prompt.iter().cycle().take(period).copied().cycle().take(30 + n).collect();
+    GenerateRequest { prompt, max_tokens: Some(48), ..r }
+}
+
+#[test]
+fn drafts_change_no_bit() {
+    let mut rejected = 0;
+    for family in FAMILIES {
+        let setup = |speculation| {
+            let base = Setup::default();
+            Setup { engine: EngineConfig { speculation, ..base.engine.clone() }, ..base }
+        };
+        let plain = setup(Speculation::Off).start(family);
+        let expected: Vec<_> = (0..6).map(|n| run(&plain, repetitive(&plain, n))).collect();
+        assert_eq!(plain.stats().drafted_tokens, 0);
+
+        let engine = setup(Speculation::Lookup).start(family);
+        let found: Vec<_> = (0..6).map(|n| run(&engine, repetitive(&engine, n))).collect();
+        assert_same(&found, &expected, &format!("{family}, drafted alone"));
+        let stats = engine.stats();
+        assert!(stats.accepted_tokens > 0, "{family}: {stats:?}");
+        rejected += stats.drafted_tokens - stats.accepted_tokens;
+
+        let engine = setup(Speculation::Lookup).start(family);
+        let all: Vec<_> = (0..6).map(|n| engine.generate(repetitive(&engine, n)).unwrap()).collect();
+        let found: Vec<_> = all.into_iter().map(|g| g.blocking_collect().unwrap()).collect();
+        assert_same(&found, &expected, &format!("{family}, drafted in a batch"));
+        // What the answers left in the cache is what a prompt would have put there.
+        for (n, answer) in expected.iter().enumerate() {
+            let r = repetitive(&engine, n);
+            let longer = GenerateRequest { prompt: [&r.prompt[..], &answer.tokens].concat(), ..r };
+            let (warm, cold) = (run(&engine, longer.clone()), run(&setup(Speculation::Off).start(family), longer));
+            assert_eq!(essence(&warm), essence(&cold), "{family}, request {n} continued");
+            assert!(warm.usage.cached_tokens >= 64);
+        }
+    }
+    assert!(rejected > 0);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bantam_engine::{
     Completion, Engine, EngineConfig, Event, FinishReason, GenerateError, GenerateRequest, SamplingParams,
-    ScoreRequest, SubmitError, TokenLogprob,
+    ScoreRequest, Speculation, SubmitError, TokenLogprob,
 };
 use bantam_models::RopeSet;
 use common::{BOMB, EOG, NAN, PLAIN, Row, Toy, config, engine, logits, text_of, wait_idle};
@@ -95,7 +95,7 @@ fn preemption_changes_nothing_and_everything_finishes() {
 #[test]
 fn equal_prompts_that_arrive_together_are_computed_once() {
     let toy = Toy::new(256).slow(Duration::from_millis(1));
-    let engine = toy.start(EngineConfig { prefill_chunk: 32, ..config() });
+    let engine = toy.start(EngineConfig { prefill_chunk: 32, speculation: Speculation::Off, ..config() });
     let requests: Vec<_> = (0..8).map(|i| GenerateRequest { choice_index: i, ..request(5, 200, 4) }).collect();
     let answers = run_all(&engine, &requests);
     let stats = engine.stats();
@@ -122,7 +122,8 @@ fn rope_sets_do_not_share_pages() {
 fn a_long_prompt_does_not_hold_up_a_running_stream() {
     let toy = Toy::new(512);
     let steps = toy.steps.clone();
-    let engine = toy.slow(Duration::from_millis(1)).start(EngineConfig { prefill_chunk: 16, ..config() });
+    let config = EngineConfig { prefill_chunk: 16, speculation: Speculation::Off, ..config() };
+    let engine = toy.slow(Duration::from_millis(1)).start(config);
     let mut stream = engine.generate(request(1, 3, 3000)).unwrap();
     for _ in 0..5 {
         assert!(matches!(stream.blocking_next(), Some(Event::Token { .. })));
@@ -145,7 +146,7 @@ fn a_long_prompt_does_not_hold_up_a_running_stream() {
 fn every_running_sequence_advances_in_every_step() {
     let toy = Toy::new(512).slow(Duration::from_millis(1));
     let steps = toy.steps.clone();
-    let engine = toy.start(config());
+    let engine = toy.start(EngineConfig { speculation: Speculation::Off, ..config() });
     let requests: Vec<_> = (0..64).map(|n| request(n, 10, 50)).collect();
     assert!(run_all(&engine, &requests).iter().all(|c| c.tokens.len() == 50));
     let steps = steps.lock().unwrap();

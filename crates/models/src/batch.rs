@@ -2,7 +2,8 @@
 
 use crate::spec::RopeSet;
 
-/// Consecutive tokens of one sequence: a piece of its prompt, or the one token it generated last.
+/// Consecutive tokens of one sequence: a piece of its prompt, or the token it generated last and perhaps a draft of the
+/// next ones.
 #[derive(Debug, Clone, Copy)]
 pub struct SeqChunk<'a> {
     /// Token ids, at least one.
@@ -26,7 +27,7 @@ pub enum LogitsWanted {
     /// The last position: the next token is to be sampled.
     #[default]
     Last,
-    /// Every position, to score given tokens.
+    /// Every position, to score given tokens or verify a draft.
     All,
 }
 

@@ -32,11 +32,23 @@ pub struct Row {
     pub n_logits: usize,
 }
 
+/// How the model takes to drafts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drafts {
+    Sound,
+    /// The last row of a draft is never finite.
+    NotFinite,
+}
+
 #[derive(Clone)]
 pub struct Toy {
     pub n_pages: usize,
     pub context_length: usize,
     pub step_time: Duration,
+    /// How much likelier than others the token is that follows the last two by habit: text that repeats itself.
+    pub habit: f32,
+    /// What numbers chunks that are verified come to.
+    pub drafts: Drafts,
     pub steps: Arc<Mutex<Vec<Vec<Row>>>>,
     slots: Vec<[u32; PAGE_TOKENS]>,
     rows: Vec<Vec<f32>>,
@@ -49,6 +61,8 @@ impl Toy {
             n_pages,
             context_length: 4096,
             step_time: Duration::ZERO,
+            habit: 0.0,
+            drafts: Drafts::Sound,
             steps: Arc::default(),
             slots: vec![[u32::MAX; PAGE_TOKENS]; n_pages],
             rows: Vec::new(),
@@ -59,6 +73,19 @@ impl Toy {
     /// Every step takes at least this long.
     pub fn slow(self, step_time: Duration) -> Self {
         Toy { step_time, ..self }
+    }
+
+    /// Most of what it says follows from the two tokens before, so that it soon repeats itself.
+    pub fn repetitive(self) -> Self {
+        Toy { habit: 8.0, ..self }
+    }
+
+    fn logits(&self, tokens: &[u32], rope: RopeSet) -> Vec<f32> {
+        let mut row = logits(tokens, rope);
+        if let [.., a, b] = tokens {
+            row[1 + ((a * 5 + b * 3) % 9) as usize] += self.habit;
+        }
+        row
     }
 
     pub fn start(self, config: EngineConfig) -> Engine {
@@ -191,7 +218,7 @@ impl Backend for Toy {
             for n in c.logits.rows(c.tokens.len()) {
                 let tokens: Vec<u32> =
                     (0..=c.first_pos + n).map(|pos| at(c.pages, pos)).map(|(p, s)| self.slots[p][s]).collect();
-                rows.extend(logits(&tokens, c.rope));
+                rows.extend(self.logits(&tokens, c.rope));
             }
             self.rows.push(rows);
         }
@@ -208,6 +235,9 @@ impl Backend for Toy {
         );
         let result = |(c, rows): (&SeqChunk<'_>, &'_ Vec<f32>)| match c.tokens.iter().position(|&t| t == NAN) {
             Some(n) => Err(NonFinite { position: c.first_pos + n }),
+            None if self.drafts == Drafts::NotFinite && c.logits == LogitsWanted::All => {
+                Err(NonFinite { position: c.first_pos + c.tokens.len() - 1 })
+            }
             None => Ok(rows.len()),
         };
         let lengths: Vec<Result<usize, NonFinite>> = chunks.iter().zip(&self.rows).map(result).collect();
