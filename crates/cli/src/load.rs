@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
-use bantam_engine::{Engine, EngineConfig, EngineParts, KvBudget};
+use bantam_engine::{Engine, EngineConfig, EngineParts, KvBudget, Speculation};
 use bantam_formats::{ChatTemplate, Gguf, Tokenizer};
 use bantam_gateway::ServedModel;
 use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
@@ -40,6 +40,10 @@ pub(crate) struct EngineArgs {
     /// Prompt tokens computed per step beside running answers: small keeps streams smooth, large computes prompts faster
     #[arg(long, value_name = "N", default_value_t = 256)]
     prefill_chunk: usize,
+    /// Draft the next tokens and verify several in one step: faster where an answer copies, never another answer
+    /// [default: lookup; in bench: off]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) speculate: Option<Speculate>,
     /// Most requests that wait for a place in the batch
     #[arg(skip = 256usize)]
     pub(crate) queue: usize,
@@ -54,6 +58,15 @@ enum Kv {
     F32,
 }
 
+/// Where drafts come from.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Speculate {
+    /// From what followed the same text earlier, in prompt or answer
+    Lookup,
+    /// No drafts: one token a step
+    Off,
+}
+
 impl EngineArgs {
     fn config(&self) -> EngineConfig {
         EngineConfig {
@@ -66,6 +79,10 @@ impl EngineArgs {
             },
             context_length: self.ctx,
             prefill_chunk: self.prefill_chunk,
+            speculation: match self.speculate {
+                None | Some(Speculate::Lookup) => Speculation::Lookup,
+                Some(Speculate::Off) => Speculation::Off,
+            },
             ..EngineConfig::default()
         }
     }

@@ -31,7 +31,7 @@ struct EngineFigure {
     value: fn(&EngineStats) -> u64,
 }
 
-const ENGINE_TOTALS: [EngineFigure; 9] = [
+const ENGINE_TOTALS: [EngineFigure; 11] = [
     EngineFigure {
         name: "bantam_prompt_tokens_total",
         help: "Prompt tokens of requests taken up",
@@ -43,6 +43,16 @@ const ENGINE_TOTALS: [EngineFigure; 9] = [
         value: |s| s.cached_tokens,
     },
     EngineFigure { name: "bantam_generated_tokens_total", help: "Tokens generated", value: |s| s.generated_tokens },
+    EngineFigure {
+        name: "bantam_drafted_tokens_total",
+        help: "Tokens drafted and verified",
+        value: |s| s.drafted_tokens,
+    },
+    EngineFigure {
+        name: "bantam_accepted_tokens_total",
+        help: "Drafted tokens that were generated",
+        value: |s| s.accepted_tokens,
+    },
     EngineFigure { name: "bantam_engine_steps_total", help: "Model steps run", value: |s| s.steps },
     EngineFigure {
         name: "bantam_engine_computed_tokens_total",

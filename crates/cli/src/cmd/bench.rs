@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::Globals;
-use crate::load::{EngineArgs, Loaded};
+use crate::load::{EngineArgs, Loaded, Speculate};
 use crate::{output, progress};
 
 /// Arguments of `bantam bench`.
@@ -45,6 +45,8 @@ pub(crate) fn run(args: &BenchArgs, globals: &Globals) -> anyhow::Result<()> {
     // Streams wait for a place in the batch; none is refused.
     let mut engine = args.engine.clone();
     engine.queue = MAX_STREAMS;
+    // Answers to random prompts go round in circles: drafts would make them faster than text is.
+    engine.speculate.get_or_insert(Speculate::Off);
     let loaded = Loaded::open(&args.model, &engine, globals)?;
     let works = |sizes: &[usize], work: fn(usize) -> Work| -> Vec<Work> {
         sizes.iter().filter(|&&n| n > 0).map(|&n| work(n)).collect()
