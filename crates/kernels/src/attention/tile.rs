@@ -41,7 +41,7 @@ pub(super) struct Tile<'a, E> {
     pub(super) q_offset: usize,
 }
 
-impl<E: KvElement> Tile<'_, E> {
+impl<'a, E: KvElement> Tile<'a, E> {
     pub(super) fn n_rows(&self) -> usize {
         self.n_queries * self.group
     }
@@ -65,13 +65,13 @@ impl<E: KvElement> Tile<'_, E> {
     }
 
     /// One page's keys, `[head_dim][16 tokens]`.
-    fn k_page(&self, page: usize) -> &[E] {
+    fn k_page(&self, page: usize) -> &'a [E] {
         let block = self.pages[page] as usize * self.shape.n_kv_heads + self.kv_head;
         &self.k[block * self.shape.k_block()..][..self.shape.k_block()]
     }
 
     /// One page's values, `[16 tokens][v_stride]`.
-    fn v_page(&self, page: usize) -> &[E] {
+    fn v_page(&self, page: usize) -> &'a [E] {
         let block = self.pages[page] as usize * self.shape.n_kv_heads + self.kv_head;
         &self.v[block * self.shape.v_block()..][..self.shape.v_block()]
     }
@@ -200,31 +200,57 @@ fn scores_of_few<S: Isa, E: KvElement>(
     pages: std::ops::Range<usize>,
     scratch: &mut Scratch<'_>,
 ) {
-    let at_once = match tile.n_rows() {
-        1 => 4,
-        2 => 2,
+    let n_rows = tile.n_rows();
+    let at_once = match (n_rows, S::WIDE) {
+        (1, false) | (2..=4, true) => 4,
+        (1, true) => 8,
+        (2, false) | (_, true) => 2,
         _ => 1,
     };
+    let (params, q) = (tile.params, &*scratch.q);
     let mut page = pages.start;
     while page < pages.end {
         let first = segment * PAGES_PER_SEGMENT + page;
-        let scores = &mut scratch.scores[page * PAGE_TOKENS..];
         let n = if pages.end - page >= at_once { at_once } else { 1 };
-        match (tile.n_rows(), n) {
-            (1, 4) => {
-                let k = [tile.k_page(first), tile.k_page(first + 1), tile.k_page(first + 2), tile.k_page(first + 3)];
-                score_block::<S, E, 1, 4>(s, tile.params, scratch.q, k, scores);
+        // Pages lie anywhere: the hardware does not guess where the next ones are, nor that the values follow.
+        for next in page..pages.end.min(page + n) {
+            let next = segment * PAGES_PER_SEGMENT + next;
+            prefetch_page(s, tile.v_page(next));
+            if next + n < (segment * PAGES_PER_SEGMENT) + pages.end {
+                prefetch_page(s, tile.k_page(next + n));
             }
-            (2, 2) => score_block::<S, E, 2, 2>(
-                s,
-                tile.params,
-                scratch.q,
-                [tile.k_page(first), tile.k_page(first + 1)],
-                scores,
-            ),
-            (rows, _) => score_page(s, tile.params, scratch.q, rows, tile.k_page(first), scores),
+        }
+        let scores = &mut scratch.scores[page * PAGE_TOKENS..];
+        match (n_rows, n) {
+            (1, 8) => score_block::<S, E, 1, 8>(s, params, q, k_pages(tile, first), scores),
+            (1, 4) => score_block::<S, E, 1, 4>(s, params, q, k_pages(tile, first), scores),
+            (2, 4) => score_block::<S, E, 2, 4>(s, params, q, k_pages(tile, first), scores),
+            (2, 2) => score_block::<S, E, 2, 2>(s, params, q, k_pages(tile, first), scores),
+            (3, 4) => score_block::<S, E, 3, 4>(s, params, q, k_pages(tile, first), scores),
+            (4, 4) => score_block::<S, E, 4, 4>(s, params, q, k_pages(tile, first), scores),
+            (5, 2) => score_block::<S, E, 5, 2>(s, params, q, k_pages(tile, first), scores),
+            (GROUP, 2) => score_block::<S, E, GROUP, 2>(s, params, q, k_pages(tile, first), scores),
+            (rows, _) => score_page(s, params, q, rows, tile.k_page(first), scores),
         }
         page += n;
+    }
+}
+
+/// Neighbouring pages of keys.
+#[inline(always)]
+fn k_pages<'a, E: KvElement, const P: usize>(tile: &Tile<'a, E>, first: usize) -> [&'a [E]; P] {
+    let mut pages = [tile.k_page(first); P];
+    for p in 1..P {
+        pages[p] = tile.k_page(first + p);
+    }
+    pages
+}
+
+/// Asks for a page's keys or values, or for their first 2 KiB: what follows the hardware guesses.
+#[inline(always)]
+fn prefetch_page<S: Isa, E: KvElement>(s: S, x: &[E]) {
+    for at in (0..size_of_val(x).min(2048)).step_by(64) {
+        s.prefetch(x, at);
     }
 }
 

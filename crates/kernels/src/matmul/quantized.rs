@@ -38,14 +38,15 @@ fn units_kernel<S: Isa, F: Format>(s: S, w: &PackedMatrix, x: &QuantizedRows, y:
         }
         return;
     }
+    let mut scale = [no_scale(s); PANEL];
     for u in y.units.clone() {
         let mut t = 0;
         while t < n_tokens {
             t += match n_tokens - t {
-                8.. if S::WIDE => few::<S, F, 8>(s, w, u, x, t, y),
-                4.. if S::TILED => few::<S, F, 4>(s, w, u, x, t, y),
-                2.. if S::TILED => few::<S, F, 2>(s, w, u, x, t, y),
-                _ => few::<S, F, 1>(s, w, u, x, t, y),
+                8.. if S::WIDE => few::<S, F, 8>(s, w, u, x, t, &mut scale, y),
+                4.. if S::TILED => few::<S, F, 4>(s, w, u, x, t, &mut scale, y),
+                2.. if S::TILED => few::<S, F, 2>(s, w, u, x, t, &mut scale, y),
+                _ => few::<S, F, 1>(s, w, u, x, t, &mut scale, y),
             };
         }
     }
@@ -175,7 +176,7 @@ fn groups_at<'a, const T: usize>(rows: &[&'a [ActGroup]; T], g: usize) -> [&'a A
     groups
 }
 
-/// A unit for the `T` tokens from `first` on. Gives `T`.
+/// A unit for the `T` tokens from `first` on; `scale` is for use within. Gives `T`.
 #[inline(always)]
 fn few<S: Isa, F: Format, const T: usize>(
     s: S,
@@ -183,19 +184,19 @@ fn few<S: Isa, F: Format, const T: usize>(
     unit: usize,
     x: &QuantizedRows,
     first: usize,
+    scale: &mut [Scale<S::F>; PANEL],
     y: &Part<'_>,
 ) -> usize {
     let n_groups = w.k() / GROUP;
     let (quants, scales) = w.unit(unit).split_at(n_groups * group_bytes::<F>());
     let rows = rows::<T>(x, first);
-    let mut scale = [no_scale(s); PANEL];
     let mut acc = [[s.zero(); 1]; T];
     for block in 0..w.k() / F::BLOCK {
         let packed = &scales[block * scale_bytes::<F>()..][..scale_bytes::<F>()];
         for line in 0..scale_bytes::<F>().div_ceil(LINE) {
             s.prefetch(packed, AHEAD / 4 + line * LINE);
         }
-        F::scales(s, packed, &mut scale);
+        F::scales(s, packed, scale);
         for i in 0..F::BLOCK / GROUP {
             let g = block * (F::BLOCK / GROUP) + i;
             let group = &quants[g * group_bytes::<F>()..];
