@@ -183,14 +183,14 @@ fn quantize_row_kernel<S: Isa>(s: S, x: &[f32], groups: &mut [ActGroup]) -> bool
         } else {
             let scale = amax / 127.0;
             let (low, high) = (quants(s, low, scale), quants(s, high, scale));
-            // Sums of so small integers are exact in f32.
-            let sums = [s.reduce_sum(s.to_f32(low)), s.reduce_sum(s.to_f32(high))];
+            let sums = s.sums_i(low, high);
+            let sum = sums[0] + sums[1];
             ActGroup {
                 q: s.pack_i8(low, high),
-                neg_sums: [-(sums[0] as i32), -(sums[1] as i32)],
-                neg_sum: -((sums[0] + sums[1]) as i32),
+                neg_sums: [-sums[0], -sums[1]],
+                neg_sum: -sum,
                 scale,
-                sum_scaled: (sums[0] + sums[1]) * scale,
+                sum_scaled: sum as f32 * scale,
             }
         };
     }

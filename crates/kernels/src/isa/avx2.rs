@@ -48,6 +48,16 @@ pub(super) fn sum8(x: __m256) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
 }
 
+/// The sums of 8 lanes each.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn sums8(a: __m256i, b: __m256i) -> [i32; 2] {
+    let pairs = _mm256_hadd_epi32(a, b);
+    let x = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+    let x = _mm_hadd_epi32(x, x);
+    [_mm_cvtsi128_si32(x), _mm_extract_epi32::<1>(x)]
+}
+
 /// The largest of 8 lanes by the fixed tree.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -329,6 +339,10 @@ unsafe impl Isa for Avx2 {
             let mut words = [0; 8];
             _mm256_storeu_si256(words.as_mut_ptr().cast(), x);
             words
+        }
+
+        fn sums_i(self, a: I, b: I) -> [i32; 2] {
+            sums8(_mm256_add_epi32(a[0], a[1]), _mm256_add_epi32(b[0], b[1]))
         }
 
         fn reduce_sum(self, a: F) -> f32 {

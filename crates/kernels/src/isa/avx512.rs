@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{max8, sum8};
+use super::avx2::{max8, sum8, sums8};
 use super::{Isa, IsaLevel, LANES, intrinsics};
 
 /// Proof that the machine has AVX-512 F, BW, VL, DQ and VNNI, FMA and F16C.
@@ -196,6 +196,13 @@ unsafe impl Isa for Avx512 {
             _mm_storeu_si128(p, _mm512_cvtepi32_epi8(a));
             _mm_storeu_si128(p.add(1), _mm512_cvtepi32_epi8(b));
             words
+        }
+
+        fn sums_i(self, a: I, b: I) -> [i32; 2] {
+            sums8(
+                _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64::<1>(a)),
+                _mm256_add_epi32(_mm512_castsi512_si256(b), _mm512_extracti64x4_epi64::<1>(b)),
+            )
         }
 
         fn reduce_sum(self, a: F) -> f32 {

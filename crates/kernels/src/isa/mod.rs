@@ -289,6 +289,8 @@ pub unsafe trait Isa: Copy + Send + Sync + 'static {
     /// of the first word.
     fn pack_i8(self, a: Self::I, b: Self::I) -> [i32; 8];
 
+    /// The sums of the lanes of `a` and of `b`, which wrap.
+    fn sums_i(self, a: Self::I, b: Self::I) -> [i32; 2];
     /// The sum of the lanes, by one fixed tree: lane i + lane i+8, then i+4, i+2, i+1.
     fn reduce_sum(self, a: Self::F) -> f32;
     /// The largest lane, by [`Isa::max`] in the tree of [`Isa::reduce_sum`].

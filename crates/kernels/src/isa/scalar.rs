@@ -299,6 +299,11 @@ unsafe impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn sums_i(self, a: I, b: I) -> [i32; 2] {
+        [a, b].map(|lanes| lanes.into_iter().fold(0, i32::wrapping_add))
+    }
+
+    #[inline(always)]
     fn reduce_sum(self, mut a: F) -> f32 {
         let mut n = LANES / 2;
         while n > 0 {

@@ -65,6 +65,7 @@ fn trace_kernel<S: Isa>(s: S, a: &[f32], b: &[f32], ints: &[i32], bytes: &[u8], 
         out.extend(s.to_array(v).map(bits));
     }
     out.extend([bits(s.reduce_sum(x)), bits(s.reduce_max(x)), bits(s.reduce_sum(y)), bits(s.reduce_max(y))]);
+    out.extend(s.sums_i(s.load_i(ints), s.cast_i(x)).map(|sum| sum as u32));
     let masks = [
         s.lt(x, y),
         s.le(x, y),

@@ -5,6 +5,7 @@
 //! a minimum, `acc = fma(m, sum_scaled, acc)`. Few tokens unpack weights in registers ([`few`]); many unpack a panel of
 //! 256 k once for all of them ([`many`]).
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Part;
@@ -57,9 +58,9 @@ fn units_kernel<S: Isa, F: Format>(s: S, w: &PackedMatrix, x: &QuantizedRows, y:
 fn many_batches<S: Isa, F: Format, const U: usize>(s: S, w: &PackedMatrix, x: &QuantizedRows, y: &Part<'_>) {
     let n_tokens = x.n_tokens();
     let mut scratch = Scratch {
-        weights: [[[s.splat_i(0); 8]; PANEL]; U],
+        weights: [[MaybeUninit::uninit(); PANEL]; U],
         scale: [[no_scale(s); PANEL]; U],
-        sums: [[s.zero(); U]; BATCH],
+        sums: [MaybeUninit::uninit(); BATCH],
     };
     let mut first = 0;
     while first < n_tokens {
@@ -75,8 +76,8 @@ fn many_batches<S: Isa, F: Format, const U: usize>(s: S, w: &PackedMatrix, x: &Q
             many::<S, F, U>(s, w, units, x, tokens.clone(), &mut scratch);
             for t in tokens.clone() {
                 for u in 0..U.min(y.units.end - unit) {
-                    // SAFETY: the token is one of `x`, the unit one of the part's.
-                    unsafe { y.store(s, t, unit + u, scratch.sums[t - first][u]) };
+                    // SAFETY: `many` wrote the sums of these tokens; the token is one of `x`, the unit one of the part's.
+                    unsafe { y.store(s, t, unit + u, scratch.sums[t - first].assume_init()[u]) };
                 }
             }
             unit += U;
@@ -85,13 +86,14 @@ fn many_batches<S: Isa, F: Format, const U: usize>(s: S, w: &PackedMatrix, x: &Q
     }
 }
 
-/// What `U` units and a batch of tokens work on; all of it stays in the first-level cache.
+/// What `U` units and a batch of tokens work on; all of it stays in the first-level cache. Clearing 24 KiB of it for every
+/// item would show in small batches.
 struct Scratch<S: Isa, const U: usize> {
     /// Up to `PANEL` groups, unpacked.
-    weights: [[[S::I; 8]; PANEL]; U],
+    weights: [[MaybeUninit<[S::I; 8]>; PANEL]; U],
     scale: [[Scale<S::F>; PANEL]; U],
     /// Per token.
-    sums: [[S::F; U]; BATCH],
+    sums: [MaybeUninit<[S::F; U]>; BATCH],
 }
 
 /// One group of 32 k for `U` units and `T` tokens.
@@ -226,7 +228,7 @@ fn many<S: Isa, F: Format, const U: usize>(
 ) {
     let n_groups = w.k() / GROUP;
     let per_block = F::BLOCK / GROUP;
-    scratch.sums[..tokens.len()].fill([s.zero(); U]);
+    scratch.sums[..tokens.len()].fill(MaybeUninit::new([s.zero(); U]));
     let n_tiles = tokens.len().div_ceil(S::TILE_TOKENS);
     let mut first = 0;
     while first < n_groups {
@@ -237,7 +239,7 @@ fn many<S: Isa, F: Format, const U: usize>(
                 F::scales(s, &scales[b * scale_bytes::<F>()..], &mut scratch.scale[u][b * per_block..]);
             }
             for i in 0..panel.len() {
-                scratch.weights[u][i] = unpack::<S, F>(s, &quants[i * group_bytes::<F>()..]);
+                scratch.weights[u][i].write(unpack::<S, F>(s, &quants[i * group_bytes::<F>()..]));
             }
         }
         let (next_units, next_panel) = if panel.end < n_groups {
@@ -298,15 +300,23 @@ fn tile<S: Isa, F: Format, const U: usize, const T: usize>(
         rows[t] = &rows[t][panel.clone()];
     }
     let mut sums = [[s.zero(); U]; T];
-    sums.copy_from_slice(&scratch.sums[at..at + T]);
+    for t in 0..T {
+        // SAFETY: `many` wrote the sums of all its tokens.
+        sums[t] = unsafe { scratch.sums[at + t].assume_init() };
+    }
     for g in 0..panel.len() {
-        let mut weights = [&scratch.weights[0][g]; U];
+        // SAFETY: `many` wrote the weights of the panel's groups.
+        let mut weights = [unsafe { scratch.weights[0][g].assume_init_ref() }; U];
         let mut scale = [&scratch.scale[0][g]; U];
         for u in 1..U {
-            (weights[u], scale[u]) = (&scratch.weights[u][g], &scratch.scale[u][g]);
+            // SAFETY: as above.
+            weights[u] = unsafe { scratch.weights[u][g].assume_init_ref() };
+            scale[u] = &scratch.scale[u][g];
         }
         step::<S, F, U, T>(s, weights, scale, groups_at(&rows, g), &mut sums);
     }
-    scratch.sums[at..at + T].copy_from_slice(&sums);
+    for t in 0..T {
+        scratch.sums[at + t].write(sums[t]);
+    }
     T
 }
