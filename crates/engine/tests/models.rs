@@ -153,7 +153,7 @@ fn batch_threads_chunks_pages_and_instruction_sets_change_no_bit() {
 #[test]
 fn scores_equal_the_logprobs_of_generation() {
     for family in FAMILIES {
-        for kv_type in [KvType::F16, KvType::F32] {
+        for kv_type in [KvType::F16, KvType::F32, KvType::I8] {
             let engine_config = EngineConfig { score_rows: 3, kv_type, ..Setup::default().engine };
             let engine = Setup { engine: engine_config, ..Setup::default() }.start(family);
             let r = request(&engine, 4);

@@ -1,7 +1,7 @@
 //! What attention costs: `cargo run --release -p bantam-kernels --example attention_speed [threads]`.
 //!
-//! SmolLM2-135M's shape (9 heads over 3 key-value heads of 64), one layer, f16 pages: prefill chunks and single queries
-//! at several context lengths. Prints the best time of several, the multiply-add rate and, for single queries, the rate
+//! SmolLM2-135M's shape (9 heads over 3 key-value heads of 64) and two more, one layer, 16-bit and 8-bit pages: prefill
+//! chunks and single queries at several context lengths. Prints the best time of several, the multiply-add rate and, for single queries, the rate
 //! at which keys and values are read.
 
 use std::error::Error;
@@ -16,17 +16,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} threads, {}", cpu.n_threads(), cpu.isa());
     for (n_heads, n_kv_heads, head_dim) in [(9, 3, 64), (4, 1, 256), (12, 12, 64)] {
         let params = AttnParams { n_heads, n_kv_heads, head_dim, scale: 0.125, soft_cap: None, window: None };
-        println!("{n_heads} heads over {n_kv_heads} x {head_dim}");
-        for (context, n_queries) in [(512, 512), (4096, 512), (512, 1), (4096, 1)] {
-            measure(&cpu, &params, context, n_queries)?;
+        for kv_type in [KvType::F16, KvType::I8] {
+            println!("{n_heads} heads over {n_kv_heads} x {head_dim}, {kv_type:?}");
+            for (context, n_queries) in [(512, 512), (4096, 512), (512, 1), (4096, 1)] {
+                measure(&cpu, &params, kv_type, (context, n_queries))?;
+            }
         }
     }
     Ok(())
 }
 
-fn measure(cpu: &Cpu, params: &AttnParams, context: usize, n_queries: usize) -> Result<(), Box<dyn Error>> {
+fn measure(
+    cpu: &Cpu,
+    params: &AttnParams,
+    kv_type: KvType,
+    (context, n_queries): (usize, usize),
+) -> Result<(), Box<dyn Error>> {
     let AttnParams { n_heads, n_kv_heads, head_dim, .. } = *params;
-    let mut kv = KvPages::new(KvType::F16, context / PAGE_TOKENS, n_kv_heads, head_dim)?;
+    let mut kv = KvPages::new(kv_type, context / PAGE_TOKENS, n_kv_heads, head_dim)?;
     let slots: Vec<_> = (0..context).map(|i| ((i / PAGE_TOKENS) as u32, (i % PAGE_TOKENS) as u8)).collect();
     let values = |n: usize| -> Vec<f32> { (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.0 - 1.0).collect() };
     let (k, q) = (values(context * n_kv_heads * head_dim), values(n_queries * n_heads * head_dim));
@@ -38,7 +45,7 @@ fn measure(cpu: &Cpu, params: &AttnParams, context: usize, n_queries: usize) -> 
     let seconds = best(if n_queries == 1 { 300 } else { 12 }, || attention(cpu, &kv, params, &[seq], &q, &mut out));
     let keys: usize = (0..n_queries).map(|i| first_pos + i + 1).sum();
     let multiply_adds = (keys * n_heads * head_dim * 2) as f64;
-    let read = (context * n_kv_heads * head_dim * 4) as f64;
+    let read = kv.n_bytes() as f64;
     println!(
         "  context {context:5}, queries {n_queries:4}: {:9.1} us, {:6.1} GFLOP/s, {:5.1} GB/s; write {:.0} ns/token",
         seconds * 1e6,

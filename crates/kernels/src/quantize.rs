@@ -197,8 +197,9 @@ fn quantize_row_kernel<S: Isa>(s: S, x: &[f32], groups: &mut [ActGroup]) -> bool
     non_finite
 }
 
+/// The integers nearest to `x / scale`, ties to even, within -127..=127.
 #[inline(always)]
-fn quants<S: Isa>(s: S, x: S::F, scale: f32) -> S::I {
+pub(crate) fn quants<S: Isa>(s: S, x: S::F, scale: f32) -> S::I {
     let q = s.div(x, s.splat(scale));
     s.to_i32(s.min(s.max(q, s.splat(-127.0)), s.splat(127.0)))
 }

@@ -19,7 +19,7 @@ fn chunked_prefill_gives_the_same_bits() {
     let cpu = cpu(2);
     for name in names() {
         let (model, tokens) = (from_gguf(&cpu, name), tokens(name, 60));
-        for kv_type in [KvType::F32, KvType::F16] {
+        for kv_type in [KvType::F32, KvType::F16, KvType::I8] {
             let whole = Alone { kv_type, ..Alone::new(&model, &cpu) };
             let expected = bits(&whole.logits(&tokens));
             for chunk in [1, 5, 16, 33] {

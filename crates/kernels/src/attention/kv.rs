@@ -2,7 +2,8 @@
 //!
 //! Keys lie as `[page][kv_head][head_dim][16 tokens]`, so that one vector lane is one key and scores need no horizontal
 //! sums; values as `[page][kv_head][16 tokens][head_dim]`, so that one lane is one output element. A value row is padded
-//! to whole vectors with zeros where `head_dim` is not a multiple of 16.
+//! to whole vectors with zeros where `head_dim` is not a multiple of 16. Elements of 8 bits come with scales, one for each
+//! token's keys of a head and one for its values: `[page][kv_head][16 tokens]`.
 
 use thiserror::Error;
 
@@ -11,6 +12,7 @@ use crate::Cpu;
 use crate::cpu::SendPtr;
 use crate::isa::{Isa, LANES, dispatch};
 use crate::ops::load_chunk;
+use crate::quantize::quants;
 
 /// Tokens of a page.
 pub const PAGE_TOKENS: usize = 16;
@@ -26,15 +28,25 @@ pub enum KvType {
     F16,
     /// Single precision.
     F32,
+    /// Signed 8-bit integers of `largest magnitude / 127` each, per token and head.
+    I8,
 }
 
 impl KvType {
     /// Bytes of an element.
-    #[must_use]
-    pub fn n_bytes(self) -> usize {
+    fn n_bytes(self) -> usize {
         match self {
+            KvType::I8 => 1,
             KvType::F16 => 2,
             KvType::F32 => 4,
+        }
+    }
+
+    /// Bytes of the scales of one head in one page, keys and values together.
+    fn scale_bytes(self) -> usize {
+        match self {
+            KvType::I8 => 2 * PAGE_TOKENS * size_of::<f32>(),
+            KvType::F16 | KvType::F32 => 0,
         }
     }
 }
@@ -79,20 +91,39 @@ pub(super) struct KvShape {
 pub(super) enum KvStore {
     F16(KvBuffers<u16>),
     F32(KvBuffers<f32>),
+    I8(KvBuffers<u8>),
 }
+
+/// Does the same with the buffers of whatever type they are.
+macro_rules! with_buffers {
+    ($store:expr, $buffers:ident => $then:expr) => {
+        match $store {
+            KvStore::F16($buffers) => $then,
+            KvStore::F32($buffers) => $then,
+            KvStore::I8($buffers) => $then,
+        }
+    };
+}
+pub(super) use with_buffers;
 
 #[derive(Debug)]
 pub(super) struct KvBuffers<E: Plain> {
     pub(super) k: Zeroed<E>,
     pub(super) v: Zeroed<E>,
+    /// Empty where elements are not scaled.
+    pub(super) k_scales: Zeroed<f32>,
+    pub(super) v_scales: Zeroed<f32>,
 }
 
 /// An element as stored.
 pub(super) trait KvElement: Plain {
     const ZERO: Self;
+    /// What is stored is to be multiplied by its token's scale.
+    const SCALED: bool = false;
 
     fn load<S: Isa>(s: S, x: &[Self]) -> S::F;
-    fn store<S: Isa>(s: S, v: S::F, out: &mut [Self]);
+    /// Stores `v / scale`; `scale` is 1 where elements are not scaled.
+    fn store<S: Isa>(s: S, v: S::F, scale: f32, out: &mut [Self]);
 
     /// The same elements as f32, in `buffer` where they are not stored so.
     fn widen<'a, S: Isa>(s: S, x: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
@@ -106,7 +137,7 @@ impl KvElement for u16 {
         s.load_f16(x)
     }
     #[inline(always)]
-    fn store<S: Isa>(s: S, v: S::F, out: &mut [u16]) {
+    fn store<S: Isa>(s: S, v: S::F, _: f32, out: &mut [u16]) {
         s.store_f16(v, out);
     }
     #[inline(always)]
@@ -127,12 +158,38 @@ impl KvElement for f32 {
         s.load(x)
     }
     #[inline(always)]
-    fn store<S: Isa>(s: S, v: S::F, out: &mut [f32]) {
+    fn store<S: Isa>(s: S, v: S::F, _: f32, out: &mut [f32]) {
         s.store(v, out);
     }
     #[inline(always)]
     fn widen<'a, S: Isa>(_: S, x: &'a [f32], _: &'a mut [f32]) -> &'a [f32] {
         x
+    }
+}
+
+/// The bits of an `i8`.
+impl KvElement for u8 {
+    const ZERO: u8 = 0;
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    fn load<S: Isa>(s: S, x: &[u8]) -> S::F {
+        s.to_f32(s.widen_i8(x))
+    }
+    #[inline(always)]
+    fn store<S: Isa>(s: S, v: S::F, scale: f32, out: &mut [u8]) {
+        let words = if scale > 0.0 { s.pack_i8(quants(s, v, scale), s.splat_i(0)) } else { [0; 8] };
+        for (out, word) in out[..LANES].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *out = word.to_le_bytes();
+        }
+    }
+    #[inline(always)]
+    fn widen<'a, S: Isa>(s: S, x: &'a [u8], buffer: &'a mut [f32]) -> &'a [f32] {
+        let buffer = &mut buffer[..x.len()];
+        for (x, wide) in x.chunks_exact(LANES).zip(buffer.chunks_exact_mut(LANES)) {
+            s.store(Self::load(s, x), wide);
+        }
+        buffer
     }
 }
 
@@ -163,22 +220,37 @@ impl KvShape {
 }
 
 impl<E: KvElement> KvBuffers<E> {
-    fn new((k, v): (usize, usize)) -> Option<Self> {
-        Some(Self { k: Zeroed::new(k)?, v: Zeroed::new(v)? })
+    fn new(shape: KvShape, n_pages: usize) -> Option<Self> {
+        let (k, v) = shape.n_elements(n_pages)?;
+        let scales = if E::SCALED { n_pages * shape.n_kv_heads * PAGE_TOKENS } else { 0 };
+        Some(Self {
+            k: Zeroed::new(k)?,
+            v: Zeroed::new(v)?,
+            k_scales: Zeroed::new(scales)?,
+            v_scales: Zeroed::new(scales)?,
+        })
     }
 
-    fn grow(&mut self, n_elements: (usize, usize)) -> Option<()> {
-        let mut grown = Self::new(n_elements)?;
+    fn grow(&mut self, shape: KvShape, n_pages: usize) -> Option<()> {
+        let mut grown = Self::new(shape, n_pages)?;
         grown.k[..self.k.len()].copy_from_slice(&self.k);
         grown.v[..self.v.len()].copy_from_slice(&self.v);
+        grown.k_scales[..self.k_scales.len()].copy_from_slice(&self.k_scales);
+        grown.v_scales[..self.v_scales.len()].copy_from_slice(&self.v_scales);
         *self = grown;
         Some(())
     }
 
     fn copy_page(&mut self, shape: KvShape, from: usize, to: usize) {
-        let (k, v) = (shape.n_kv_heads * shape.k_block(), shape.n_kv_heads * shape.v_block());
-        self.k.copy_within(from * k..(from + 1) * k, to * k);
-        self.v.copy_within(from * v..(from + 1) * v, to * v);
+        fn copy<T: Plain>(x: &mut Zeroed<T>, from: usize, to: usize, n: usize) {
+            x.copy_within(from * n..(from + 1) * n, to * n);
+        }
+        copy(&mut self.k, from, to, shape.n_kv_heads * shape.k_block());
+        copy(&mut self.v, from, to, shape.n_kv_heads * shape.v_block());
+        if E::SCALED {
+            copy(&mut self.k_scales, from, to, shape.n_kv_heads * PAGE_TOKENS);
+            copy(&mut self.v_scales, from, to, shape.n_kv_heads * PAGE_TOKENS);
+        }
     }
 
     /// Writes all rows; the items are (head, 16 elements of it), so that no two touch the same memory whatever the
@@ -191,6 +263,9 @@ impl<E: KvElement> KvBuffers<E> {
             k: SendPtr(self.k.as_mut_ptr()),
             v: SendPtr(self.v.as_mut_ptr()),
             lens: (self.k.len(), self.v.len()),
+            k_scales: SendPtr(self.k_scales.as_mut_ptr()),
+            v_scales: SendPtr(self.v_scales.as_mut_ptr()),
+            n_scales: self.k_scales.len(),
         };
         let write = |item| write_chunk::<E>(cpu.isa(), &target, rows, item / n_chunks, item % n_chunks);
         if rows.k.len() < SHARED_WRITE { (0..n_items).for_each(write) } else { cpu.for_each(n_items, write) }
@@ -210,8 +285,12 @@ struct Target<E> {
     shape: KvShape,
     k: SendPtr<E>,
     v: SendPtr<E>,
-    /// Elements behind the two pointers.
+    /// Elements behind `k` and `v`.
     lens: (usize, usize),
+    k_scales: SendPtr<f32>,
+    v_scales: SendPtr<f32>,
+    /// Elements behind each of the two.
+    n_scales: usize,
 }
 
 dispatch! {
@@ -229,8 +308,22 @@ fn write_kernel<S: Isa, E: KvElement>(s: S, target: &Target<E>, rows: &Rows<'_>,
         let from = row * width + head * shape.head_dim + first;
         let block = page as usize * shape.n_kv_heads + head;
         let offset = usize::from(offset);
+        let (mut k_scale, mut v_scale) = (1.0, 1.0);
+        if E::SCALED {
+            let head = row * width + head * shape.head_dim..row * width + (head + 1) * shape.head_dim;
+            (k_scale, v_scale) = (scale(s, &rows.k[head.clone()]), scale(s, &rows.v[head]));
+            let at = block * PAGE_TOKENS + offset;
+            if chunk == 0 {
+                assert!(at < target.n_scales);
+                // SAFETY: within the buffers (checked), borrowed mutably as below; only the first chunk's item writes it.
+                unsafe {
+                    target.k_scales.get().add(at).write(k_scale);
+                    target.v_scales.get().add(at).write(v_scale);
+                }
+            }
+        }
 
-        E::store(s, load_chunk(s, &rows.k[from..from + n], 0.0), &mut lanes);
+        E::store(s, load_chunk(s, &rows.k[from..from + n], 0.0), k_scale, &mut lanes);
         let to = block * shape.k_block() + first * PAGE_TOKENS + offset;
         assert!(to + (n - 1) * PAGE_TOKENS < target.lens.0);
         for (i, &x) in lanes[..n].iter().enumerate() {
@@ -239,11 +332,31 @@ fn write_kernel<S: Isa, E: KvElement>(s: S, target: &Target<E>, rows: &Rows<'_>,
             unsafe { target.k.get().add(to + i * PAGE_TOKENS).write(x) };
         }
 
-        E::store(s, load_chunk(s, &rows.v[from..from + n], 0.0), &mut lanes);
+        E::store(s, load_chunk(s, &rows.v[from..from + n], 0.0), v_scale, &mut lanes);
         let to = block * shape.v_block() + offset * shape.v_stride() + first;
         assert!(to + LANES <= target.lens.1);
         // SAFETY: as above; the padding after the last elements of a head belongs to the same item.
         unsafe { target.v.get().add(to).copy_from_nonoverlapping(lanes.as_ptr(), LANES) };
+    }
+}
+
+/// What one step of a head's 8-bit elements stands for, by the rules of [`crate::quantize`]: 0 where all are zeros, NaN
+/// where one is not finite.
+#[inline(always)]
+fn scale<S: Isa>(s: S, head: &[f32]) -> f32 {
+    let (mut max, mut finite) = (s.zero(), u16::MAX);
+    for x in head.chunks(LANES) {
+        let x = s.abs(load_chunk(s, x, 0.0));
+        finite &= s.mask_bits(s.lt(x, s.splat(f32::INFINITY)));
+        max = s.max(x, max);
+    }
+    let max = s.reduce_max(max);
+    if finite != u16::MAX {
+        f32::NAN
+    } else if max < f32::MIN_POSITIVE {
+        0.0
+    } else {
+        max / 127.0
     }
 }
 
@@ -254,19 +367,26 @@ impl KvPages {
     /// When a dimension is zero or too large, or memory is short.
     pub fn new(ty: KvType, n_pages: usize, n_kv_heads: usize, head_dim: usize) -> Result<Self, KvError> {
         let shape = KvShape { n_kv_heads, head_dim };
-        let n = Self::checked(shape, n_pages)?;
+        let n_bytes = Self::checked(shape, ty, n_pages)?;
         let store = match ty {
-            KvType::F16 => KvBuffers::new(n).map(KvStore::F16),
-            KvType::F32 => KvBuffers::new(n).map(KvStore::F32),
+            KvType::F16 => KvBuffers::new(shape, n_pages).map(KvStore::F16),
+            KvType::F32 => KvBuffers::new(shape, n_pages).map(KvStore::F32),
+            KvType::I8 => KvBuffers::new(shape, n_pages).map(KvStore::I8),
         };
-        let store = store.ok_or(KvError::OutOfMemory { n_bytes: (n.0 + n.1) * ty.n_bytes() })?;
+        let store = store.ok_or(KvError::OutOfMemory { n_bytes })?;
         Ok(Self { shape, n_pages, store })
     }
 
-    fn checked(shape: KvShape, n_pages: usize) -> Result<(usize, usize), KvError> {
+    /// The bytes of so many pages, if that is a number.
+    fn checked(shape: KvShape, ty: KvType, n_pages: usize) -> Result<usize, KvError> {
         let KvShape { n_kv_heads, head_dim } = shape;
-        let n = if n_kv_heads == 0 || head_dim == 0 { None } else { shape.n_elements(n_pages) };
-        n.ok_or(KvError::Shape { n_pages, n_kv_heads, head_dim })
+        let is_empty = n_kv_heads == 0 || head_dim == 0;
+        let n_bytes = if is_empty || shape.n_elements(n_pages).is_none() {
+            None
+        } else {
+            Self::page_bytes(ty, n_kv_heads, head_dim).checked_mul(n_pages)
+        };
+        n_bytes.ok_or(KvError::Shape { n_pages, n_kv_heads, head_dim })
     }
 
     /// How elements are stored.
@@ -275,6 +395,7 @@ impl KvPages {
         match self.store {
             KvStore::F16(_) => KvType::F16,
             KvStore::F32(_) => KvType::F32,
+            KvStore::I8(_) => KvType::I8,
         }
     }
 
@@ -306,7 +427,9 @@ impl KvPages {
     #[must_use]
     pub fn page_bytes(ty: KvType, n_kv_heads: usize, head_dim: usize) -> usize {
         let n = KvShape { n_kv_heads, head_dim }.n_elements(1);
-        n.map_or(usize::MAX, |(k, v)| (k + v) * ty.n_bytes())
+        n.map_or(usize::MAX, |(k, v)| {
+            ((k + v) * ty.n_bytes()).saturating_add(n_kv_heads.saturating_mul(ty.scale_bytes()))
+        })
     }
 
     pub(super) fn shape(&self) -> KvShape {
@@ -321,13 +444,9 @@ impl KvPages {
         if n_pages <= self.n_pages {
             return Ok(());
         }
-        let n = Self::checked(self.shape, n_pages)?;
-        let n_bytes = (n.0 + n.1) * self.kv_type().n_bytes();
-        match &mut self.store {
-            KvStore::F16(buffers) => buffers.grow(n),
-            KvStore::F32(buffers) => buffers.grow(n),
-        }
-        .ok_or(KvError::OutOfMemory { n_bytes })?;
+        let n_bytes = Self::checked(self.shape, self.kv_type(), n_pages)?;
+        let grown = with_buffers!(&mut self.store, buffers => buffers.grow(self.shape, n_pages));
+        grown.ok_or(KvError::OutOfMemory { n_bytes })?;
         self.n_pages = n_pages;
         Ok(())
     }
@@ -339,10 +458,7 @@ impl KvPages {
     pub fn copy_page(&mut self, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);
         assert!(from.max(to) < self.n_pages, "page {from} or {to} is not among {}", self.n_pages);
-        match &mut self.store {
-            KvStore::F16(buffers) => buffers.copy_page(self.shape, from, to),
-            KvStore::F32(buffers) => buffers.copy_page(self.shape, from, to),
-        }
+        with_buffers!(&mut self.store, buffers => buffers.copy_page(self.shape, from, to));
     }
 
     /// Stores row `i` of `k` and `v`, `[rows][n_kv_heads * head_dim]` each, at `slots[i]`: a page and the token's
@@ -358,9 +474,6 @@ impl KvPages {
             assert!(exists, "slot ({page}, {offset}) is not among {} pages of {PAGE_TOKENS}", self.n_pages);
         }
         let rows = Rows { slots, k, v };
-        match &mut self.store {
-            KvStore::F16(buffers) => buffers.write(cpu, self.shape, &rows),
-            KvStore::F32(buffers) => buffers.write(cpu, self.shape, &rows),
-        }
+        with_buffers!(&mut self.store, buffers => buffers.write(cpu, self.shape, &rows));
     }
 }

@@ -9,6 +9,8 @@
 //!   `dot * scale`, the dot product one fma per ascending dimension, then soft-capped where the model does so; `m` is
 //!   the largest score, `w = exp(score - m)`, `l` the sum of `w` in 16 partial sums (a key belongs to lane
 //!   `position % 16`) and the fixed tree, and `o` the sum of `w * value`, one fma per ascending key.
+//! - Keys and values of 8 bits enter as the integers they are: the product with `scale` is multiplied by the key's own
+//!   scale, and in `o`, not in `l`, the value's scale multiplies `w`.
 //! - The segments that hold visible keys are merged in ascending order: with `m' = max(m, m2)`, `a = exp(m - m')` and
 //!   `b = exp(m2 - m')`, `l' = fma(l2, b, l * a)` and `o' = fma(o2, b, o * a)`. The output is `o * (1 / l)`.
 //!
@@ -28,7 +30,7 @@ use std::cell::RefCell;
 
 use crate::Cpu;
 use crate::cpu::SendPtr;
-use kv::{KvElement, KvShape, KvStore};
+use kv::{KvBuffers, KvElement, KvShape, KvStore, with_buffers};
 use tile::{SEGMENT, Scratch, State, Tile};
 
 /// Most rows (queries times heads) of a tile: its scores then fit the second-level cache.
@@ -96,10 +98,7 @@ thread_local! {
 /// and apart.
 pub fn attention(cpu: &Cpu, kv: &KvPages, params: &AttnParams, seqs: &[AttnSeq<'_>], q: &[f32], out: &mut [f32]) {
     check(kv, params, seqs, q, out);
-    match &kv.store {
-        KvStore::F16(store) => Job { cpu, shape: kv.shape(), k: &store.k, v: &store.v, params, seqs, q }.run(out),
-        KvStore::F32(store) => Job { cpu, shape: kv.shape(), k: &store.k, v: &store.v, params, seqs, q }.run(out),
-    }
+    with_buffers!(&kv.store, kv_buffers => Job { cpu, shape: kv.shape(), kv: kv_buffers, params, seqs, q }.run(out));
 }
 
 fn check(kv: &KvPages, p: &AttnParams, seqs: &[AttnSeq<'_>], q: &[f32], out: &[f32]) {
@@ -138,8 +137,7 @@ fn first_visible(position: usize, window: Option<usize>) -> usize {
 struct Job<'a, E: KvElement> {
     cpu: &'a Cpu,
     shape: KvShape,
-    k: &'a [E],
-    v: &'a [E],
+    kv: &'a KvBuffers<E>,
     params: &'a AttnParams,
     seqs: &'a [AttnSeq<'a>],
     q: &'a [f32],
@@ -177,8 +175,7 @@ impl<E: KvElement> Job<'_, E> {
         let from = (seq.q_start_row + span.first_query) * width + kv_head * group * self.shape.head_dim;
         Tile {
             shape: self.shape,
-            k: self.k,
-            v: self.v,
+            kv: self.kv,
             pages: seq.pages,
             kv_head,
             params: self.params,

@@ -58,10 +58,26 @@ impl Case {
         out
     }
 
+    /// What a page makes of keys or values.
+    fn stored(&self, x: &[f32]) -> Vec<f64> {
+        let heads = x.chunks(self.params.head_dim);
+        heads
+            .flat_map(|head| {
+                let scale = head.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
+                head.iter().map(move |&x| match self.ty {
+                    KvType::F32 => f64::from(x),
+                    KvType::F16 => f64::from(f16::from_f32(x).to_f32()),
+                    KvType::I8 if scale == 0.0 => 0.0,
+                    KvType::I8 => f64::from((x / scale).round_ties_even()) * f64::from(scale),
+                })
+            })
+            .collect()
+    }
+
     /// The definition without segments, in f64 with the standard library.
     fn exact(&self) -> Vec<f64> {
         let AttnParams { n_heads, n_kv_heads, head_dim, scale, soft_cap, window } = self.params;
-        let stored = |x: f32| f64::from(if self.ty == KvType::F16 { f16::from_f32(x).to_f32() } else { x });
+        let (k, v) = (self.stored(&self.k), self.stored(&self.v));
         let mut out = Vec::new();
         for position in 0..self.n {
             for head in 0..n_heads {
@@ -70,8 +86,8 @@ impl Case {
                 let first = window.map_or(0, |w| (position + 1).saturating_sub(w));
                 let scores: Vec<f64> = (first..=position)
                     .map(|key| {
-                        let k = &self.k[(key * n_kv_heads + kv_head) * head_dim..][..head_dim];
-                        let dot: f64 = q.iter().zip(k).map(|(&q, &k)| f64::from(q) * stored(k)).sum();
+                        let k = &k[(key * n_kv_heads + kv_head) * head_dim..][..head_dim];
+                        let dot: f64 = q.iter().zip(k).map(|(&q, &k)| f64::from(q) * k).sum();
                         let score = dot * f64::from(scale);
                         soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                     })
@@ -80,10 +96,10 @@ impl Case {
                 let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
                 let sum: f64 = weights.iter().sum();
                 for d in 0..head_dim {
-                    let weighted = weights.iter().enumerate().map(|(i, weight)| {
-                        let v = self.v[((first + i) * n_kv_heads + kv_head) * head_dim + d];
-                        weight / sum * stored(v)
-                    });
+                    let weighted = weights
+                        .iter()
+                        .enumerate()
+                        .map(|(i, weight)| weight / sum * v[((first + i) * n_kv_heads + kv_head) * head_dim + d]);
                     out.push(weighted.sum());
                 }
             }
@@ -117,6 +133,10 @@ fn cases() -> Vec<Case> {
         Case::new(params(2, 1, 16), KvType::F16, 1100),
         Case::new(params(1, 1, 16), KvType::F32, 1030),
         Case::new(capped, KvType::F16, 530),
+        Case::new(params(9, 3, 64), KvType::I8, 70),
+        Case::new(params(4, 1, 20), KvType::I8, 1040),
+        Case::new(capped, KvType::I8, 530),
+        Case::new(window(20, params(5, 1, 7)), KvType::I8, 100),
         Case::new(window(1, params(2, 1, 16)), KvType::F16, 40),
         Case::new(window(20, params(4, 2, 16)), KvType::F32, 600),
         Case::new(window(512, params(2, 1, 16)), KvType::F16, 1100),
@@ -206,13 +226,13 @@ proptest! {
         n_kv_heads in 1usize..3,
         head_dim in 1usize..35,
         n in 1usize..600,
-        f32_kv: bool,
+        ty in prop::sample::select(vec![KvType::F16, KvType::F32, KvType::I8]),
         soft_cap in prop::option::of(1f32..20.0),
         window in prop::option::of(1usize..700),
         chunks in prop::collection::vec(1usize..300, 0..5),
     ) {
         let p = AttnParams { soft_cap, window, ..params(group * n_kv_heads, n_kv_heads, head_dim) };
-        let case = Case::new(p, if f32_kv { KvType::F32 } else { KvType::F16 }, n);
+        let case = Case::new(p, ty, n);
         let cpus = every_cpu();
         let whole = case.run(&cpus[cpus.len() - 1], &[]);
         let split = case.run(&cpus[cpus.len() - 2], &chunks);
@@ -228,7 +248,13 @@ proptest! {
 fn a_poisoned_sequence_stays_alone() {
     let p = params(2, 1, 16);
     let cpu = &every_cpu()[0];
-    let mut kv = KvPages::new(KvType::F32, 2, 1, 16).unwrap();
+    for ty in [KvType::F32, KvType::F16, KvType::I8] {
+        poison_one(cpu, &p, ty);
+    }
+}
+
+fn poison_one(cpu: &Cpu, p: &AttnParams, ty: KvType) {
+    let mut kv = KvPages::new(ty, 2, 1, 16).unwrap();
     let fine = values(4, 5 * 16);
     let slots = |page| (0..5).map(|i| (page, i)).collect::<Vec<_>>();
     kv.write(cpu, &slots(0), &fine, &fine);
@@ -238,7 +264,7 @@ fn a_poisoned_sequence_stays_alone() {
         AttnSeq { pages: &[0], q_start_row: 1, n_queries: 1, first_pos: 4 },
     ];
     let mut out = vec![0.0; 64];
-    attention(cpu, &kv, &p, &seqs, &values(5, 64), &mut out);
+    attention(cpu, &kv, p, &seqs, &values(5, 64), &mut out);
     assert!(out[..32].iter().all(|x| x.is_nan()));
     assert!(out[32..].iter().all(|x| x.is_finite()));
 }
@@ -246,15 +272,15 @@ fn a_poisoned_sequence_stays_alone() {
 #[test]
 fn pages_are_copied_and_grown() {
     let cpu = &every_cpu()[0];
-    for ty in [KvType::F16, KvType::F32] {
+    for (ty, page_bytes) in [(KvType::F16, 1664), (KvType::F32, 3328), (KvType::I8, 832 + 2 * 16 * 4)] {
         let case = Case::new(params(2, 1, 20), ty, 16);
         let mut kv = KvPages::new(ty, 1, 1, 20).unwrap();
         let slots: Vec<_> = (0..16).map(|i| (0, i)).collect();
         kv.write(cpu, &slots, &case.k, &case.v);
-        assert_eq!(kv.n_bytes(), KvPages::page_bytes(ty, 1, 20));
+        assert_eq!((kv.n_bytes(), KvPages::page_bytes(ty, 1, 20)), (page_bytes, page_bytes));
         kv.grow(4).unwrap();
         kv.grow(2).unwrap();
-        assert_eq!((kv.n_pages(), kv.n_bytes()), (4, 4 * (20 + 32) * 16 * ty.n_bytes()));
+        assert_eq!((kv.n_pages(), kv.n_bytes()), (4, 4 * page_bytes));
         kv.copy_page(0, 3);
         let mut outs = [[0.0; 40], [0.0; 40]];
         for (page, out) in [0, 3].iter().zip(&mut outs) {

@@ -4,7 +4,7 @@
 //! which is what the 16 registers of AVX2 hold as accumulators; where there are more registers, two groups go together
 //! with two pages. The grouping decides only what is loaded how often.
 
-use super::kv::{KvElement, KvShape, PAGE_TOKENS};
+use super::kv::{KvBuffers, KvElement, KvShape, PAGE_TOKENS};
 use super::{AttnParams, first_visible};
 use crate::isa::{Isa, LANES, dispatch};
 use crate::math::exp_lanes;
@@ -23,10 +23,9 @@ const PAGES_PER_SEGMENT: usize = SEGMENT / PAGE_TOKENS;
 const _: () = assert!(PAGE_TOKENS == LANES && SEGMENT.is_multiple_of(PAGE_TOKENS));
 
 /// Queries and the keys and values they read.
-pub(super) struct Tile<'a, E> {
+pub(super) struct Tile<'a, E: KvElement> {
     pub(super) shape: KvShape,
-    pub(super) k: &'a [E],
-    pub(super) v: &'a [E],
+    pub(super) kv: &'a KvBuffers<E>,
     /// Of the sequence, from position 0 on.
     pub(super) pages: &'a [u32],
     pub(super) kv_head: usize,
@@ -64,16 +63,25 @@ impl<'a, E: KvElement> Tile<'a, E> {
         (lo.saturating_sub(segment * SEGMENT), hi.saturating_sub(segment * SEGMENT).min(SEGMENT))
     }
 
+    /// Where a page's part of this head comes, among the parts of all heads and pages.
+    fn block(&self, page: usize) -> usize {
+        self.pages[page] as usize * self.shape.n_kv_heads + self.kv_head
+    }
+
     /// One page's keys, `[head_dim][16 tokens]`.
     fn k_page(&self, page: usize) -> &'a [E] {
-        let block = self.pages[page] as usize * self.shape.n_kv_heads + self.kv_head;
-        &self.k[block * self.shape.k_block()..][..self.shape.k_block()]
+        &self.kv.k[self.block(page) * self.shape.k_block()..][..self.shape.k_block()]
     }
 
     /// One page's values, `[16 tokens][v_stride]`.
     fn v_page(&self, page: usize) -> &'a [E] {
-        let block = self.pages[page] as usize * self.shape.n_kv_heads + self.kv_head;
-        &self.v[block * self.shape.v_block()..][..self.shape.v_block()]
+        &self.kv.v[self.block(page) * self.shape.v_block()..][..self.shape.v_block()]
+    }
+
+    /// The scales of one page's keys and of its values, where there are scales.
+    fn scales(&self, page: usize) -> [&'a [f32]; 2] {
+        let at = self.block(page) * PAGE_TOKENS;
+        [&self.kv.k_scales[at..at + PAGE_TOKENS], &self.kv.v_scales[at..at + PAGE_TOKENS]]
     }
 }
 
@@ -176,7 +184,14 @@ fn segment_kernel<S: Isa, E: KvElement>(
         let (lo, hi) = tile.visible_in(row, segment);
         if lo < hi {
             let scores = &mut scratch.scores[row * SCORE_STRIDE..][..SEGMENT];
+            let seen = lo / PAGE_TOKENS..hi.div_ceil(PAGE_TOKENS);
+            if E::SCALED {
+                scale_scores(s, scores, seen.clone(), |page| tile.scales(segment * PAGES_PER_SEGMENT + page)[0]);
+            }
             (state.max[row], state.sum[row]) = exponentiate(s, tile.params.soft_cap, scores, lo, hi);
+            if E::SCALED {
+                scale_scores(s, scores, seen, |page| tile.scales(segment * PAGES_PER_SEGMENT + page)[1]);
+            }
         }
     }
     state.out.fill(0.0);
@@ -363,6 +378,20 @@ fn store_scaled<S: Isa, const R: usize, const P: usize>(s: S, scale: f32, sums: 
         for p in 0..P {
             s.store(s.mul(sums[r][p], scale), &mut scores[r * SCORE_STRIDE + p * PAGE_TOKENS..]);
         }
+    }
+}
+
+/// Multiplies the scores or weights of some pages of a row by the scales of their keys or values.
+#[inline(always)]
+fn scale_scores<'a, S: Isa>(
+    s: S,
+    scores: &mut [f32],
+    pages: std::ops::Range<usize>,
+    scales: impl Fn(usize) -> &'a [f32],
+) {
+    for page in pages {
+        let scores = &mut scores[page * PAGE_TOKENS..];
+        s.store(s.mul(s.load(scores), s.load(scales(page))), scores);
     }
 }
 

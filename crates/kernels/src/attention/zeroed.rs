@@ -14,6 +14,8 @@ const ALIGN: usize = 64;
 /// As said.
 pub(super) unsafe trait Plain: Copy + Send + Sync + 'static {}
 // SAFETY: integers.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
 unsafe impl Plain for u16 {}
 // SAFETY: zero bits are 0.0.
 unsafe impl Plain for f32 {}
