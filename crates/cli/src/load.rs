@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
-use bantam_engine::{Engine, EngineConfig, EngineParts, KvBudget, Speculation};
-use bantam_formats::{ChatTemplate, Gguf, Tokenizer};
+use bantam_engine::{Engine, EngineConfig, EngineParts, GenerateRequest, Generation, KvBudget, Speculation};
+use bantam_formats::{ChatInput, ChatTemplate, EncodeOptions, Gguf, Tokenizer};
 use bantam_gateway::ServedModel;
 use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
 use bantam_kernels::attention::KvType;
 use bantam_kernels::{Cpu, CpuConfig, NUMERICS};
 use bantam_models::{Model, ModelSummary};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use crate::cli::Globals;
 use crate::cmd::pull;
@@ -47,6 +48,9 @@ pub(crate) struct EngineArgs {
     /// Most requests that wait for a place in the batch
     #[arg(skip = 256usize)]
     pub(crate) queue: usize,
+    /// System prompts to keep in memory
+    #[arg(skip)]
+    pub(crate) pins: Vec<String>,
 }
 
 /// Type of stored keys and values.
@@ -128,8 +132,14 @@ impl Loaded {
         let description = describe(&summary, &cpu);
         drop(gguf);
 
+        let mut config = args.config();
+        for text in &args.pins {
+            let template = template.as_ref().with_context(|| format!("--pin: {} has no chat template", local.name))?;
+            config.pinned_prompts.push(system_prefix(template, &tokenizer, text)?);
+        }
         let parts = EngineParts { model: Arc::new(decoder), tokenizer: Arc::clone(&tokenizer), cpu: cpu.clone() };
-        let engine = Engine::start(parts, args.config()).context("the engine cannot start")?;
+        let engine = Engine::start(parts, config).context("the engine cannot start")?;
+        warm_up(&engine, globals)?;
         let context_length = engine.context_length();
         let wanted = args.ctx.unwrap_or(summary.context_length);
         if context_length < wanted && !globals.quiet {
@@ -161,6 +171,34 @@ impl Loaded {
             numerics: NUMERICS,
         }
     }
+}
+
+/// What all chats with this system prompt begin with, in tokens: what two of them have in common.
+fn system_prefix(template: &ChatTemplate, tokenizer: &Tokenizer, system: &str) -> anyhow::Result<Vec<u32>> {
+    let render = |user: &str| -> anyhow::Result<Vec<u32>> {
+        // A file ends with a line break where a client's text does not.
+        let system = json!({"role": "system", "content": system.trim_end_matches(['\r', '\n'])});
+        let messages = [system, json!({"role": "user", "content": user})];
+        let text = template.render(&ChatInput::new(&messages)).context("--pin: the model's chat template failed")?;
+        Ok(tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true })?)
+    };
+    let (a, b) = (render("0")?, render("Z")?);
+    let common = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    Ok(a[..common].to_vec())
+}
+
+/// Computes the pinned prompts, so that the first client does not wait for them.
+fn warm_up(engine: &Engine, globals: &Globals) -> anyhow::Result<()> {
+    for prompt in &engine.config().pinned_prompts {
+        let n = prompt.len();
+        let request = GenerateRequest { max_tokens: Some(1), ..GenerateRequest::new(prompt.clone()) };
+        let pinned = engine.generate(request).map(Generation::blocking_collect);
+        pinned.with_context(|| format!("--pin: a system prompt of {n} tokens"))?.context("--pin")?;
+        if !globals.quiet {
+            eprintln!("pinned a system prompt of {n} tokens");
+        }
+    }
+    Ok(())
 }
 
 /// The tokenizer alone, for commands that compute nothing.

@@ -44,6 +44,9 @@ pub struct EngineConfig {
     pub score_rows: usize,
     /// Whether answers are drafted ahead; no answer depends on it.
     pub speculation: Speculation,
+    /// Beginnings of prompts, in tokens. Their full pages, computed by the first request that starts so (without a
+    /// `cache_salt`), are kept for good, which leaves that much less of the pool for sequences.
+    pub pinned_prompts: Vec<Vec<u32>>,
 }
 
 /// Where drafts of the next tokens come from, which the model then verifies several at a time.
@@ -76,6 +79,7 @@ impl Default for EngineConfig {
             prefill_chunk: 256,
             score_rows: 32,
             speculation: Speculation::default(),
+            pinned_prompts: Vec::new(),
         }
     }
 }
@@ -277,7 +281,8 @@ impl Engine {
                 return Err(EngineError::Config { param, why: "must be at least 1".into() });
             }
         }
-        let capacity = backend.n_pages().saturating_mul(PAGE_TOKENS);
+        let pinned: usize = config.pinned_prompts.iter().map(|prompt| prompt.len() / PAGE_TOKENS).sum();
+        let capacity = backend.n_pages().saturating_sub(pinned).saturating_mul(PAGE_TOKENS);
         let wanted = config.context_length.unwrap_or(usize::MAX);
         let context_length = backend.context_length().min(wanted).min(capacity);
         if context_length < 2 {
@@ -285,7 +290,7 @@ impl Engine {
                 param: "context_length",
                 why: format!(
                     "a context of {context_length} tokens is too short; at least 2 are needed (the KV pool holds \
-                     {capacity})"
+                     {capacity} beside {pinned} pinned pages)"
                 ),
             });
         }

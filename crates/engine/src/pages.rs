@@ -4,7 +4,8 @@
 //! page's predecessor is the [`Namespace`], so a chain of keys spells out a whole prefix. Keys are compared whole,
 //! tokens and all, and not by a digest of them: no collision, however contrived, can hand one request the keys and
 //! values of another's text. A page nobody holds stays findable until its memory is wanted, oldest first and leaves
-//! before what they hang from, so that what remains can always be reached from its namespace.
+//! before what they hang from, so that what remains can always be reached from its namespace. Pages of pinned prompts
+//! are held by their pin from the moment they are published.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -47,6 +48,7 @@ struct Page {
     key: Option<PageKey>,
     /// When it was last let go.
     released: u64,
+    is_pinned: bool,
 }
 
 /// The pool's bookkeeping. Every page is free, or held by at least one sequence, or cached: in the tree and held by
@@ -60,10 +62,14 @@ pub(crate) struct Pages {
     evictable: BTreeSet<(u64, u32)>,
     n_cached: usize,
     clock: u64,
+    /// Beginnings of prompts whose pages stay.
+    pins: Vec<Vec<u32>>,
+    n_pinned: usize,
+    max_pinned: usize,
 }
 
 impl Pages {
-    pub(crate) fn new(n_pages: usize) -> Self {
+    pub(crate) fn new(n_pages: usize, pins: &[Vec<u32>]) -> Self {
         let n = u32::try_from(n_pages).unwrap_or(u32::MAX);
         Pages {
             pages: vec![Page::default(); n as usize],
@@ -72,6 +78,25 @@ impl Pages {
             evictable: BTreeSet::new(),
             n_cached: 0,
             clock: 0,
+            pins: pins.to_vec(),
+            n_pinned: 0,
+            max_pinned: pins.iter().map(|pin| pin.len() / PAGE_TOKENS).sum(),
+        }
+    }
+
+    /// Pages that pins hold.
+    pub(crate) fn pinned(&self) -> usize {
+        self.n_pinned
+    }
+
+    /// Holds a page of the tree for good if `prefix`, which it ends, begins a pinned prompt: no more pages than the
+    /// pinned prompts have, even where a model keeps one prefix in two namespaces.
+    pub(crate) fn pin(&mut self, page: u32, prefix: &[u32]) {
+        let p = &mut self.pages[page as usize];
+        if !p.is_pinned && self.n_pinned < self.max_pinned && self.pins.iter().any(|pin| pin.starts_with(prefix)) {
+            p.is_pinned = true;
+            p.refs += 1;
+            self.n_pinned += 1;
         }
     }
 
@@ -89,7 +114,7 @@ impl Pages {
         self.free.len() + self.n_cached
     }
 
-    /// Pages that sequences hold.
+    /// Pages that sequences or pins hold.
     pub(crate) fn used(&self) -> usize {
         self.total() - self.available()
     }
@@ -190,7 +215,7 @@ mod tests {
 
     #[test]
     fn equal_content_is_one_page_and_salts_are_apart() {
-        let mut pages = Pages::new(4);
+        let mut pages = Pages::new(4, &[]);
         let a = pages.alloc().unwrap();
         let b = pages.alloc().unwrap();
         assert_eq!(pages.publish(a, key(root(None), 7)), a);
@@ -204,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_longest_unused_leaf_goes_first() {
-        let mut pages = Pages::new(3);
+        let mut pages = Pages::new(3, &[]);
         let chain: Vec<u32> = (0..3).map(|_| pages.alloc().unwrap()).collect();
         pages.publish(chain[0], key(root(None), 1));
         pages.publish(chain[1], key(Parent::Page(chain[0]), 2));
@@ -242,7 +267,7 @@ mod tests {
     proptest! {
         #[test]
         fn bookkeeping_always_adds_up(n_pages in 1..12usize, ops in prop::collection::vec(op(), 0..60)) {
-            let mut pages = Pages::new(n_pages);
+            let mut pages = Pages::new(n_pages, &[]);
             // What each page must hold: its whole prefix, as (salt, fills).
             let mut content: HashMap<u32, (u8, Vec<u8>)> = HashMap::new();
             let mut live: Vec<Vec<u32>> = Vec::new();

@@ -117,7 +117,7 @@ impl Scheduler {
     ) -> Self {
         Scheduler {
             cpu: backend.cpu().clone(),
-            pages: Pages::new(backend.n_pages()),
+            pages: Pages::new(backend.n_pages(), &config.pinned_prompts),
             backend,
             config,
             limits,
@@ -532,7 +532,7 @@ impl Scheduler {
     fn recover(&mut self) {
         self.panics += 1;
         tracing::error!(in_a_row = self.panics, "a step of the engine panicked; the requests in it have failed");
-        self.pages = Pages::new(self.backend.n_pages());
+        self.pages = Pages::new(self.backend.n_pages(), &self.config.pinned_prompts);
         for sequence in std::mem::take(&mut self.running) {
             self.tell(&sequence, GenerateError::EngineFailed { why: "a step panicked; see the log".into() });
         }
@@ -575,6 +575,7 @@ impl Scheduler {
             running: self.running.len(),
             waiting: self.waiting.len() + usize::from(self.starting.is_some()),
             kv_pages_used: self.pages.used(),
+            kv_pages_pinned: self.pages.pinned(),
             kv_pages_cached: self.pages.cached(),
             steps: s.steps + u64::from(t.computed_tokens > 0),
             computed_tokens: s.computed_tokens + t.computed_tokens,

@@ -241,6 +241,9 @@ impl Sequence {
         for n in before / PAGE_TOKENS..self.computed / PAGE_TOKENS {
             if let Some(key) = self.page_key(n) {
                 self.pages[n] = pages.publish(self.pages[n], key);
+                if self.namespace.salt.is_none() {
+                    pages.pin(self.pages[n], &self.tokens[..(n + 1) * PAGE_TOKENS]);
+                }
             }
         }
     }

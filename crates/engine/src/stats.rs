@@ -13,8 +13,10 @@ pub struct EngineStats {
     pub queue_limit: usize,
     /// KV pages in the pool.
     pub kv_pages_total: usize,
-    /// KV pages that running sequences hold.
+    /// KV pages that running sequences hold, and pinned ones.
     pub kv_pages_used: usize,
+    /// KV pages of pinned prompts.
+    pub kv_pages_pinned: usize,
     /// KV pages that nobody holds but that the prefix cache remembers; they are given away when needed.
     pub kv_pages_cached: usize,
     /// Model steps run.

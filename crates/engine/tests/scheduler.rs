@@ -93,6 +93,39 @@ fn preemption_changes_nothing_and_everything_finishes() {
 }
 
 #[test]
+fn pinned_prompts_outlive_what_would_push_them_out() {
+    let pinned = prompt(1, 70);
+    let config = EngineConfig { pinned_prompts: vec![pinned.clone()], ..config() };
+    let engine = Toy::new(20).start(config);
+    assert_eq!(engine.context_length(), (20 - 4) * 16, "the pinned pages are not for sequences");
+    let ask = |end: u32, salt: Option<&str>| {
+        let prompt = [pinned.clone(), prompt(end, 20)].concat();
+        run(&engine, &GenerateRequest { prompt, cache_salt: salt.map(str::to_owned), ..request(0, 0, 4) })
+    };
+    assert_eq!(ask(50, Some("tenant")).usage.cached_tokens, 0);
+    assert_eq!(engine.stats().kv_pages_pinned, 0, "who asks for a cache of its own pins nothing");
+    assert_eq!(ask(51, None).usage.cached_tokens, 0);
+    assert_eq!(engine.stats().kv_pages_pinned, 4);
+    for n in 100..120 {
+        run(&engine, &request(n, 200, 20));
+    }
+    assert_eq!(ask(52, None).usage.cached_tokens, 64);
+    assert_eq!(ask(50, Some("tenant")).usage.cached_tokens, 0, "the other pages were pushed out");
+    // Another sequence as long as the context still finds room.
+    assert_eq!(run(&engine, &request(130, 16 * 16 - 10, 10)).tokens.len(), 10);
+    wait_idle(&engine);
+    let stats = engine.stats();
+    assert_eq!((stats.kv_pages_pinned, stats.kv_pages_used), (4, 4));
+}
+
+#[test]
+fn pins_that_leave_no_room_are_refused() {
+    let config = EngineConfig { pinned_prompts: vec![prompt(1, 64)], ..config() };
+    let error = Engine::with_backend(Box::new(Toy::new(4)), config).unwrap_err();
+    assert!(error.to_string().contains("beside 4 pinned pages"), "{error}");
+}
+
+#[test]
 fn equal_prompts_that_arrive_together_are_computed_once() {
     let toy = Toy::new(256).slow(Duration::from_millis(1));
     let engine = toy.start(EngineConfig { prefill_chunk: 32, speculation: Speculation::Off, ..config() });

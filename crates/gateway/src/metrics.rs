@@ -81,7 +81,7 @@ const ENGINE_TOTALS: [EngineFigure; 11] = [
     },
 ];
 
-const ENGINE_GAUGES: [EngineFigure; 6] = [
+const ENGINE_GAUGES: [EngineFigure; 7] = [
     EngineFigure { name: "bantam_engine_running", help: "Sequences in the batch", value: |s| s.running as u64 },
     EngineFigure { name: "bantam_engine_waiting", help: "Requests waiting for a place", value: |s| s.waiting as u64 },
     EngineFigure {
@@ -92,8 +92,13 @@ const ENGINE_GAUGES: [EngineFigure; 6] = [
     EngineFigure { name: "bantam_kv_pages_total", help: "KV pages in the pool", value: |s| s.kv_pages_total as u64 },
     EngineFigure {
         name: "bantam_kv_pages_used",
-        help: "KV pages held by running sequences",
+        help: "KV pages held by running sequences and pins",
         value: |s| s.kv_pages_used as u64,
+    },
+    EngineFigure {
+        name: "bantam_kv_pages_pinned",
+        help: "KV pages of pinned prompts",
+        value: |s| s.kv_pages_pinned as u64,
     },
     EngineFigure {
         name: "bantam_kv_pages_cached",

@@ -1,6 +1,7 @@
 //! `bantam serve`: models behind the OpenAI API.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,10 @@ pub(crate) struct ServeArgs {
     /// How many seconds running requests may go on after SIGTERM or Ctrl-C
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Text of a system prompt whose computed pages are kept for good, so that no other traffic pushes it out of memory;
+    /// may be given several times
+    #[arg(long = "pin", value_name = "FILE")]
+    pins: Vec<PathBuf>,
     /// How log lines are written to standard error; BANTAM_LOG says which (such as warn, or bantam_gateway=debug)
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
@@ -101,6 +106,7 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
 
     let mut engine = args.engine.clone();
     engine.queue = args.queue;
+    engine.pins = args.pins.iter().map(fs_err::read_to_string).collect::<Result<_, _>>()?;
     let mut served = Vec::new();
     let mut engines = Vec::new();
     for model in &args.models {

@@ -90,3 +90,20 @@ fn sigterm_lets_running_answers_finish() {
     assert_eq!(rest.last().map(String::as_str), Some("data: [DONE]"));
     assert!(server.wait().success());
 }
+
+#[test]
+fn a_pinned_system_prompt_is_computed_before_the_first_request() {
+    let system = "You sort the mail of a town library. ".repeat(20);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, format!("{system}\n")).unwrap();
+    let server = Server::start(&["--pin", file.path().to_str().unwrap()]);
+    let body = serde_json::json!({"model": MODEL, "max_tokens": 1, "messages": [
+        {"role": "system", "content": system}, {"role": "user", "content": "Where do returned books go?"}]});
+    let answer: serde_json::Value =
+        http().post(format!("{}/v1/chat/completions", server.url)).json(&body).send().unwrap().json().unwrap();
+    let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert!((100..300).contains(&cached), "{answer}");
+    let metrics = http().get(format!("{}/metrics", server.url)).send().unwrap().text().unwrap();
+    let pinned = format!("bantam_kv_pages_pinned{{model=\"{MODEL}\"}} {}", cached / 16);
+    assert!(metrics.contains(&pinned), "{metrics}");
+}
