@@ -157,16 +157,6 @@ pub enum ForwardError {
         /// Ids below this are valid.
         n_pages: usize,
     },
-    /// A page cannot be copied.
-    #[error("page {from} cannot be copied to page {to}: the pool has {n_pages} pages")]
-    CopyPage {
-        /// Source id.
-        from: u32,
-        /// Target id.
-        to: u32,
-        /// Ids below this are valid.
-        n_pages: usize,
-    },
     /// The long set of a model that has only one.
     #[error("chunk {chunk} asks for the long rope set, which this model does not have")]
     RopeSet {

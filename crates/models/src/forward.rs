@@ -61,8 +61,6 @@ impl Model {
         validate(&self.spec, kv, chunks)?;
         let n_rows = chunks.iter().map(|chunk| chunk.tokens.len()).sum();
         let n_wanted = chunks.iter().map(|chunk| chunk.logits.rows(chunk.tokens.len()).len()).sum();
-        let n_pages = chunks.iter().flat_map(|chunk| chunk.pages).max().map_or(0, |page| *page as usize + 1);
-        kv.reserve(n_pages)?;
         scratch.reset(&self.spec, n_rows, n_wanted)?;
         if n_rows > 0 {
             Pass { model: self, cpu, kv, s: scratch }.run(chunks);

@@ -231,28 +231,6 @@ impl<E: KvElement> KvBuffers<E> {
         })
     }
 
-    fn grow(&mut self, shape: KvShape, n_pages: usize) -> Option<()> {
-        let mut grown = Self::new(shape, n_pages)?;
-        grown.k[..self.k.len()].copy_from_slice(&self.k);
-        grown.v[..self.v.len()].copy_from_slice(&self.v);
-        grown.k_scales[..self.k_scales.len()].copy_from_slice(&self.k_scales);
-        grown.v_scales[..self.v_scales.len()].copy_from_slice(&self.v_scales);
-        *self = grown;
-        Some(())
-    }
-
-    fn copy_page(&mut self, shape: KvShape, from: usize, to: usize) {
-        fn copy<T: Plain>(x: &mut Zeroed<T>, from: usize, to: usize, n: usize) {
-            x.copy_within(from * n..(from + 1) * n, to * n);
-        }
-        copy(&mut self.k, from, to, shape.n_kv_heads * shape.k_block());
-        copy(&mut self.v, from, to, shape.n_kv_heads * shape.v_block());
-        if E::SCALED {
-            copy(&mut self.k_scales, from, to, shape.n_kv_heads * PAGE_TOKENS);
-            copy(&mut self.v_scales, from, to, shape.n_kv_heads * PAGE_TOKENS);
-        }
-    }
-
     /// Writes all rows; the items are (head, 16 elements of it), so that no two touch the same memory whatever the
     /// slots are.
     fn write(&mut self, cpu: &Cpu, shape: KvShape, rows: &Rows<'_>) {
@@ -361,7 +339,7 @@ fn scale<S: Isa>(s: S, head: &[f32]) -> f32 {
 }
 
 impl KvPages {
-    /// `n_pages` pages of zeros.
+    /// `n_pages` pages of zeros, which take memory only as they are written.
     ///
     /// # Errors
     /// When a dimension is zero or too large, or memory is short.
@@ -434,31 +412,6 @@ impl KvPages {
 
     pub(super) fn shape(&self) -> KvShape {
         self.shape
-    }
-
-    /// Makes the pool at least `n_pages` large; what was there stays, new pages are zeros.
-    ///
-    /// # Errors
-    /// As [`KvPages::new`]; the pool is as it was then.
-    pub fn grow(&mut self, n_pages: usize) -> Result<(), KvError> {
-        if n_pages <= self.n_pages {
-            return Ok(());
-        }
-        let n_bytes = Self::checked(self.shape, self.kv_type(), n_pages)?;
-        let grown = with_buffers!(&mut self.store, buffers => buffers.grow(self.shape, n_pages));
-        grown.ok_or(KvError::OutOfMemory { n_bytes })?;
-        self.n_pages = n_pages;
-        Ok(())
-    }
-
-    /// Makes page `to` a copy of page `from`.
-    ///
-    /// # Panics
-    /// When one of them does not exist.
-    pub fn copy_page(&mut self, from: u32, to: u32) {
-        let (from, to) = (from as usize, to as usize);
-        assert!(from.max(to) < self.n_pages, "page {from} or {to} is not among {}", self.n_pages);
-        with_buffers!(&mut self.store, buffers => buffers.copy_page(self.shape, from, to));
     }
 
     /// Stores row `i` of `k` and `v`, `[rows][n_kv_heads * head_dim]` each, at `slots[i]`: a page and the token's

@@ -1,12 +1,10 @@
 //! Memory that the operating system zeroes lazily, so that a large page pool costs nothing until it is used.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
 
-/// Every buffer starts on a cache line.
-const ALIGN: usize = 64;
+use memmap2::MmapMut;
 
 /// Types for which all bits zero is a value and every value may be shared between threads.
 ///
@@ -20,43 +18,20 @@ unsafe impl Plain for u16 {}
 // SAFETY: zero bits are 0.0.
 unsafe impl Plain for f32 {}
 
-/// `len` elements, zero at first.
+/// `len` elements, zero at first. They start on a page of the system, and so on a cache line.
 pub(super) struct Zeroed<T: Plain> {
-    /// What the allocator gave; `None` when `len` is 0.
-    block: Option<(NonNull<u8>, Layout)>,
-    start: NonNull<T>,
+    /// `None` when `len` is 0.
+    mapping: Option<MmapMut>,
     len: usize,
+    elements: PhantomData<T>,
 }
 
 impl<T: Plain> Zeroed<T> {
     /// `None` when there is not so much memory.
     pub(super) fn new(len: usize) -> Option<Self> {
-        if len == 0 {
-            return Some(Self { block: None, start: NonNull::dangling(), len });
-        }
-        // The allocator zeroes lazily only at its natural alignment, so room for the cache line is asked for as well.
-        let size = len.checked_mul(size_of::<T>())?.checked_add(ALIGN)?;
-        let layout = Layout::from_size_align(size, align_of::<T>()).ok()?;
-        // SAFETY: `size` is not zero.
-        let block = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        let skip = block.as_ptr().align_offset(ALIGN);
-        if skip >= ALIGN {
-            // SAFETY: allocated above with this layout.
-            unsafe { dealloc(block.as_ptr(), layout) };
-            return None;
-        }
-        // SAFETY: `skip` is below ALIGN, which the block has beyond its elements.
-        let start = unsafe { block.add(skip) }.cast();
-        Some(Self { block: Some((block, layout)), start, len })
-    }
-}
-
-impl<T: Plain> Drop for Zeroed<T> {
-    fn drop(&mut self) {
-        if let Some((block, layout)) = self.block {
-            // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(block.as_ptr(), layout) };
-        }
+        let size = len.checked_mul(size_of::<T>())?;
+        let mapping = if size == 0 { None } else { Some(MmapMut::map_anon(size).ok()?) };
+        Some(Self { mapping, len, elements: PhantomData })
     }
 }
 
@@ -64,15 +39,18 @@ impl<T: Plain> Deref for Zeroed<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `start` has `len` initialised elements (zero is a value of `T`) and is aligned beyond `T`'s need.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        let Some(mapping) = &self.mapping else { return &[] };
+        // SAFETY: the mapping has room for `len` elements, all zero bits at first, which is a value of `T`, and starts
+        // on a page.
+        unsafe { std::slice::from_raw_parts(mapping.as_ptr().cast(), self.len) }
     }
 }
 
 impl<T: Plain> DerefMut for Zeroed<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        let Some(mapping) = &mut self.mapping else { return &mut [] };
         // SAFETY: as in `deref`; `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(mapping.as_mut_ptr().cast(), self.len) }
     }
 }
 
@@ -81,8 +59,3 @@ impl<T: Plain> fmt::Debug for Zeroed<T> {
         write!(f, "Zeroed({} elements)", self.len)
     }
 }
-
-// SAFETY: the buffer owns its elements, which are `Send`.
-unsafe impl<T: Plain> Send for Zeroed<T> {}
-// SAFETY: shared access is to `&[T]` only, and `T` is `Sync`.
-unsafe impl<T: Plain> Sync for Zeroed<T> {}
