@@ -32,9 +32,12 @@ pub(crate) struct EngineArgs {
     /// Type of stored keys and values
     #[arg(long, value_enum, default_value = "f16", value_name = "TYPE")]
     kv: Kv,
-    /// Memory for keys and values, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
-    kv_memory: u64,
+    /// Memory for keys and values, in MiB [default: 1024; in bench: what its works need]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    kv_memory: Option<u64>,
+    /// The same where it is not given
+    #[arg(skip = KvBudget::Bytes(1 << 30))]
+    pub(crate) default_kv: KvBudget,
     /// Most sequences computed together
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_sequences: usize,
@@ -78,7 +81,10 @@ impl EngineArgs {
         EngineConfig {
             queue_len: self.queue,
             max_sequences: self.max_sequences,
-            kv_budget: KvBudget::Bytes(usize::try_from(self.kv_memory << 20).unwrap_or(usize::MAX)),
+            kv_budget: match self.kv_memory {
+                Some(mib) => KvBudget::Bytes(usize::try_from(mib << 20).unwrap_or(usize::MAX)),
+                None => self.default_kv,
+            },
             kv_type: match self.kv {
                 Kv::F16 => KvType::F16,
                 Kv::F32 => KvType::F32,
@@ -142,7 +148,8 @@ impl Loaded {
         warm_up(&engine, globals)?;
         let context_length = engine.context_length();
         let wanted = args.ctx.unwrap_or(summary.context_length);
-        if context_length < wanted && !globals.quiet {
+        let is_chosen = args.kv_memory.is_some() || matches!(args.default_kv, KvBudget::Bytes(_));
+        if context_length < wanted && is_chosen && !globals.quiet {
             let limit = if context_length < summary.context_length { "--kv-memory holds" } else { "the model has" };
             eprintln!("note: the context is {context_length} tokens and not {wanted}: {limit} no more");
         }

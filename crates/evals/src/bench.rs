@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bantam_engine::{Completion, Engine, GenerateError, GenerateRequest, SamplingParams, SubmitError};
+use bantam_engine::{Completion, Engine, GenerateError, GenerateRequest, PAGE_TOKENS, SamplingParams, SubmitError};
 use bantam_kernels::Ceilings;
 use bantam_models::ModelSummary;
 use serde::Serialize;
@@ -85,6 +85,24 @@ impl Work {
 }
 
 const DECODE_PROMPT: usize = 16;
+
+/// A million tokens: what needs more is longer than any context.
+const MAX_PAGES: usize = 1 << 16;
+
+/// KV pages that hold any one of these works. A pool of no more is full after the first run, as that of a server is that
+/// has answered for a while: no run is measured while the system still hands out the memory.
+#[must_use]
+pub fn kv_pages(works: &[Work]) -> usize {
+    let pages = |work: &Work| {
+        let sequences = match *work {
+            Work::Prefill { .. } | Work::Decode { .. } => 1,
+            Work::Streams { streams, .. } => streams.min(MAX_STREAMS),
+            Work::Classify { .. } => CLASSIFY_CLIENTS,
+        };
+        work.longest().div_ceil(PAGE_TOKENS).saturating_add(1).saturating_mul(sequences)
+    };
+    works.iter().map(pages).max().unwrap_or(1).min(MAX_PAGES)
+}
 
 /// The rates of some runs of one work.
 #[derive(Debug, Clone, Serialize)]

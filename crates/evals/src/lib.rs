@@ -5,6 +5,6 @@ mod perplexity;
 
 pub use bench::{
     Bench, BenchError, CLASSIFY_CLIENTS, MAX_REQUESTS, MAX_STREAMS, Measured, OWN_PROMPT, SHARED_PROMPT, STREAM_PROMPT,
-    Share, Work,
+    Share, Work, kv_pages,
 };
 pub use perplexity::{Perplexity, PerplexityConfig, PerplexityError, perplexity};

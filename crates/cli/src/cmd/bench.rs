@@ -1,6 +1,7 @@
 //! `bantam bench`: how fast a model runs here, beside what the machine can do.
 
-use bantam_evals::{Bench, MAX_STREAMS, Measured, Work};
+use bantam_engine::KvBudget;
+use bantam_evals::{Bench, MAX_STREAMS, Measured, Work, kv_pages};
 use bantam_kernels::Ceilings;
 use clap::Args;
 use serde_json::json;
@@ -47,7 +48,6 @@ pub(crate) fn run(args: &BenchArgs, globals: &Globals) -> anyhow::Result<()> {
     engine.queue = MAX_STREAMS;
     // Answers to random prompts go round in circles: drafts would make them faster than text is.
     engine.speculate.get_or_insert(Speculate::Off);
-    let loaded = Loaded::open(&args.model, &engine, globals)?;
     let works = |sizes: &[usize], work: fn(usize) -> Work| -> Vec<Work> {
         sizes.iter().filter(|&&n| n > 0).map(|&n| work(n)).collect()
     };
@@ -58,6 +58,8 @@ pub(crate) fn run(args: &BenchArgs, globals: &Globals) -> anyhow::Result<()> {
         works(&args.classify, |requests| Work::Classify { requests }),
     ]
     .concat();
+    engine.default_kv = KvBudget::Pages(kv_pages(&works));
+    let loaded = Loaded::open(&args.model, &engine, globals)?;
 
     let repeats = usize::from(args.repeat);
     let bar = progress::runs(globals, (works.len() * (repeats + 1)) as u64);
