@@ -314,7 +314,7 @@ class Soak:
         return {"running": 0, "waiting": 0, "pages_used": 0} | {name: self.first[name] for name in ("threads", "descriptors")}
 
     def verdict(self):
-        """Rows of the table: what is checked, the figure, what it may be at most, whether it holds (nothing: too short a run)."""
+        """Rows of the table: what is checked, the figure, what it may be at most, whether it holds (nothing: too few figures)."""
         texts = [r.text for r in self.results if r.kind == "repeat" and not r.error]
         different = sum(text != texts[0] for text in texts)
         rows = [["requests that went wrong, or did not end", len(self.errors()) + self.open, 0],
@@ -342,7 +342,8 @@ class Soak:
         first, end, cpus = self.first, self.at_end, len(os.sched_getaffinity(self.server.process.pid))
         load = [r for r in self.results if r.kind == "load"]
         latency = [v for _, v in self.latencies()]
-        return {
+        totals = ("prompt_tokens", "cached_tokens", "generated_tokens", "cancelled", "preemptions")
+        return {name: self.last[name] - first[name] for name in totals} | {
             "model": self.model, "minutes": self.ran / 60, "rate": self.args.rate, "seed": self.args.seed, "cpus": cpus,
             "requests": len(load), "late": sum(r.late for r in load), "left": sum(r.left for r in load),
             "busy": (end["cpu"] - first["cpu"]) / (end["at"] - first["at"]) / cpus,
@@ -350,7 +351,6 @@ class Soak:
             "in_flight": sum(r.end - r.start for r in load) / self.ran,
             "probe_latency": statistics.median(latency) if latency else None,
             "rss": {"start": first["rss"], "end": end["rss"], "idle": self.last["rss"]},
-            **{name: self.last[name] - first[name] for name in ("prompt_tokens", "cached_tokens", "generated_tokens", "cancelled", "preemptions")},
         }
 
 
@@ -368,7 +368,7 @@ def print_table(rows):
     print("\n| check | figure | at most | holds |\n|---|---|---|---|")
     for what, value, limit, holds in rows:
         figure = "-" if value is None else f"{value:.3f}" if isinstance(limit, float) and limit % 1 else f"{value:.0f}"
-        print(f"| {what} | {figure} | {limit:g} | {'too short a run' if holds is None else 'yes' if holds else 'NO'} |")
+        print(f"| {what} | {figure} | {limit:g} | {'too few figures' if holds is None else 'yes' if holds else 'NO'} |")
 
 
 WIDTH, LEFT, RIGHT, TOP, PANEL, GAP = 860, 64, 20, 62, 104, 42
