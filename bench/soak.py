@@ -371,7 +371,7 @@ def print_table(rows):
         print(f"| {what} | {figure} | {limit:g} | {'too few figures' if holds is None else 'yes' if holds else 'NO'} |")
 
 
-WIDTH, LEFT, RIGHT, TOP, PANEL, GAP = 860, 64, 20, 62, 104, 42
+WIDTH, LEFT, RIGHT, TOP, PANEL, GAP = 860, 64, 20, 82, 104, 42
 BLUE, ORANGE = "#0969da", "#bc4c00"
 
 
@@ -434,7 +434,7 @@ def svg(soak, summary):
            ".h{font-weight:600;fill:#1f2328}.e{text-anchor:end}.m{text-anchor:middle}.g{stroke:#d0d7de;stroke-width:1}"
            ".l{fill:none;stroke-width:1.8;stroke-linejoin:round}.d{stroke-width:4;stroke-linecap:round;opacity:.55}</style>")
     yield f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#fff"/>'
-    yield f'<text x="{LEFT}" y="26" class="t">{title}</text><text x="{WIDTH - RIGHT}" y="26" class="e">{below}</text>'
+    yield f'<text x="{LEFT}" y="26" class="t">{title}</text><text x="{LEFT}" y="46">{below}</text>'
     for i, (heading, series) in enumerate(panels.items()):
         yield from panel(heading, series, TOP + i * (PANEL + GAP), minutes)
     bottom = TOP + len(panels) * (PANEL + GAP) - GAP
