@@ -290,7 +290,7 @@ impl Engine {
                 param: "context_length",
                 why: format!(
                     "a context of {context_length} tokens is too short; at least 2 are needed (the KV pool holds \
-                     {capacity} beside {pinned} pinned pages)"
+                     {capacity} beside {pinned} pinned pages: give it more memory, or pin less)"
                 ),
             });
         }
