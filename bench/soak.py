@@ -479,6 +479,8 @@ def main():
     args = parser.parse_args()
     if not pathlib.Path("/proc/self/status").exists():
         sys.exit("this needs Linux: it reads /proc")
+    if args.minutes <= 0 or args.rate <= 0:
+        parser.error("--minutes and --rate must be above 0")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Also where a shell started it in the background.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

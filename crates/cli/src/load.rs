@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use anyhow::Context;
-use bantam_engine::{Engine, EngineConfig, EngineParts, GenerateRequest, Generation, KvBudget, Speculation};
+use anyhow::{Context, ensure};
+use bantam_engine::{
+    Engine, EngineConfig, EngineParts, GenerateRequest, Generation, KvBudget, PAGE_TOKENS, Speculation,
+};
 use bantam_formats::{ChatInput, ChatTemplate, EncodeOptions, Gguf, Tokenizer};
 use bantam_gateway::ServedModel;
 use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
@@ -141,7 +143,15 @@ impl Loaded {
         let mut config = args.config();
         for text in &args.pins {
             let template = template.as_ref().with_context(|| format!("--pin: {} has no chat template", local.name))?;
-            config.pinned_prompts.push(system_prefix(template, &tokenizer, text)?);
+            let prompt = system_prefix(template, &tokenizer, text)?;
+            // Whole pages are kept. Some templates put the system prompt into the last message: nothing is in common then.
+            ensure!(
+                prompt.len() >= PAGE_TOKENS,
+                "--pin: chats with this system prompt have only their first {} tokens in common, and {PAGE_TOKENS} are \
+                 the least that can be kept",
+                prompt.len()
+            );
+            config.pinned_prompts.push(prompt);
         }
         let parts = EngineParts { model: Arc::new(decoder), tokenizer: Arc::clone(&tokenizer), cpu: cpu.clone() };
         let engine = Engine::start(parts, config).context("the engine cannot start")?;

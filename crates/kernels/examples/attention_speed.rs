@@ -1,8 +1,8 @@
 //! What attention costs: `cargo run --release -p bantam-kernels --example attention_speed [threads]`.
 //!
 //! SmolLM2-135M's shape (9 heads over 3 key-value heads of 64) and two more, one layer, 16-bit and 8-bit pages: prefill
-//! chunks and single queries at several context lengths. Prints the best time of several, the multiply-add rate and, for single queries, the rate
-//! at which keys and values are read.
+//! chunks and single queries at several context lengths. Prints the best time of several, the multiply-add rate and, for
+//! single queries, the rate at which keys and values are read.
 
 use std::error::Error;
 use std::time::Instant;

@@ -14,7 +14,6 @@ use crate::spec::ArchSpec;
 pub struct KvPool {
     layers: Vec<KvPages>,
     shape: KvShape,
-    kv_type: KvType,
     n_pages: usize,
 }
 
@@ -50,19 +49,13 @@ impl KvPool {
         }
         let layer = |_| KvPages::new(kv_type, n_pages, spec.n_kv_heads, spec.head_dim).map_err(|_| out_of_memory());
         let layers = (0..spec.n_layers()).map(layer).collect::<Result<_, _>>()?;
-        Ok(Self { layers, shape: KvShape::of(spec), kv_type, n_pages })
+        Ok(Self { layers, shape: KvShape::of(spec), n_pages })
     }
 
     /// Pages that the pool may hold; ids below this are valid.
     #[must_use]
     pub fn n_pages(&self) -> usize {
         self.n_pages
-    }
-
-    /// How keys and values are stored.
-    #[must_use]
-    pub fn kv_type(&self) -> KvType {
-        self.kv_type
     }
 
     pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut KvPages {

@@ -126,7 +126,14 @@ pub(super) trait KvElement: Plain {
     fn store<S: Isa>(s: S, v: S::F, scale: f32, out: &mut [Self]);
 
     /// The same elements as f32, in `buffer` where they are not stored so.
-    fn widen<'a, S: Isa>(s: S, x: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
+    #[inline(always)]
+    fn widen<'a, S: Isa>(s: S, x: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32] {
+        let buffer = &mut buffer[..x.len()];
+        for (x, wide) in x.chunks_exact(LANES).zip(buffer.chunks_exact_mut(LANES)) {
+            s.store(Self::load(s, x), wide);
+        }
+        buffer
+    }
 }
 
 impl KvElement for u16 {
@@ -139,14 +146,6 @@ impl KvElement for u16 {
     #[inline(always)]
     fn store<S: Isa>(s: S, v: S::F, _: f32, out: &mut [u16]) {
         s.store_f16(v, out);
-    }
-    #[inline(always)]
-    fn widen<'a, S: Isa>(s: S, x: &'a [u16], buffer: &'a mut [f32]) -> &'a [f32] {
-        let buffer = &mut buffer[..x.len()];
-        for (x, wide) in x.chunks_exact(LANES).zip(buffer.chunks_exact_mut(LANES)) {
-            s.store(s.load_f16(x), wide);
-        }
-        buffer
     }
 }
 
@@ -182,14 +181,6 @@ impl KvElement for u8 {
         for (out, word) in out[..LANES].as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *out = word.to_le_bytes();
         }
-    }
-    #[inline(always)]
-    fn widen<'a, S: Isa>(s: S, x: &'a [u8], buffer: &'a mut [f32]) -> &'a [f32] {
-        let buffer = &mut buffer[..x.len()];
-        for (x, wide) in x.chunks_exact(LANES).zip(buffer.chunks_exact_mut(LANES)) {
-            s.store(Self::load(s, x), wide);
-        }
-        buffer
     }
 }
 
