@@ -239,6 +239,14 @@ fn open_shards(dir: &Path) -> Result<Shards, SafetensorsError> {
     Ok((shards, index))
 }
 
+/// A JSON file beside the weights; `null` where there is none.
+///
+/// # Errors
+/// When it cannot be read, is larger than any real one, or is not JSON.
+pub fn read_json_if_there(path: &Path) -> Result<Json, SafetensorsError> {
+    if path.exists() { read_json(path) } else { Ok(Json::Null) }
+}
+
 fn read_json(path: &Path) -> Result<Json, SafetensorsError> {
     let io = |source| SafetensorsError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use bantam_kernels::attention::{AttnParams, AttnSeq, KvPages, KvType, PAGE_TOKENS, attention};
+use bantam_kernels::attention::{AttnParams, AttnSeq, KvPages, KvType, Mask, PAGE_TOKENS, attention};
 use bantam_kernels::{Cpu, CpuConfig};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -15,7 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cpu = Cpu::new(CpuConfig { n_threads, ..CpuConfig::default() })?;
     println!("{} threads, {}", cpu.n_threads(), cpu.isa());
     for (n_heads, n_kv_heads, head_dim) in [(9, 3, 64), (4, 1, 256), (12, 12, 64)] {
-        let params = AttnParams { n_heads, n_kv_heads, head_dim, scale: 0.125, soft_cap: None, window: None };
+        let (scale, soft_cap, window, mask) = (0.125, None, None, Mask::Causal);
+        let params = AttnParams { n_heads, n_kv_heads, head_dim, scale, soft_cap, window, mask };
         for kv_type in [KvType::F16, KvType::I8] {
             println!("{n_heads} heads over {n_kv_heads} x {head_dim}, {kv_type:?}");
             for (context, n_queries) in [(512, 512), (4096, 512), (512, 1), (4096, 1)] {

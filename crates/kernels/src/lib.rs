@@ -20,5 +20,5 @@ pub use ceiling::Ceilings;
 pub use cpu::{Cpu, CpuConfig, CpuError, MAX_THREADS};
 pub use isa::{IsaError, IsaLevel};
 pub use matmul::{MatInput, Product, Store, matmul};
-pub use pack::{BlockType, PackError, PackedMatrix, Packer};
+pub use pack::{BlockType, PackError, PackedMatrix, Packer, quantize_q8_0};
 pub use quantize::QuantizedRows;

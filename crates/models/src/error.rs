@@ -184,3 +184,44 @@ pub struct NonFinite {
     /// First position at which it was seen.
     pub position: usize,
 }
+
+/// An encoder cannot embed a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// A text has no tokens.
+    #[error("text {text} has no tokens")]
+    Empty {
+        /// Index into the batch.
+        text: usize,
+    },
+    /// A text is longer than the model can take.
+    #[error("text {text} has {found} tokens; the model takes at most {max}")]
+    TooLong {
+        /// Index into the batch.
+        text: usize,
+        /// Its tokens.
+        found: usize,
+        /// Most tokens.
+        max: usize,
+    },
+    /// A token is not in the vocabulary.
+    #[error("text {text}: token {token} is outside the vocabulary of {vocab_size}")]
+    Token {
+        /// Index into the batch.
+        text: usize,
+        /// The id.
+        token: u32,
+        /// Ids below this are valid.
+        vocab_size: usize,
+    },
+    /// The vector of a text became NaN or infinite.
+    #[error("text {text}: the model produced a non-finite value")]
+    NonFinite {
+        /// Index into the batch.
+        text: usize,
+    },
+    /// There is no memory for the batch.
+    #[error(transparent)]
+    Memory(#[from] bantam_kernels::attention::KvError),
+}

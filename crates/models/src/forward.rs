@@ -4,7 +4,7 @@
 //! sequence a row belongs to. A row's numbers depend on its own sequence alone, so a batch gives what its pieces would
 //! give one by one, bit for bit. After the last attention only the rows whose logits are wanted go on.
 
-use bantam_kernels::attention::{AttnParams, AttnSeq, PAGE_TOKENS, attention};
+use bantam_kernels::attention::{AttnParams, AttnSeq, Mask, PAGE_TOKENS, attention};
 use bantam_kernels::rope::RopeRows;
 use bantam_kernels::{Cpu, PackedMatrix, Product, Store, matmul, ops};
 
@@ -216,6 +216,7 @@ impl Pass<'_> {
             scale: spec.attention_scale,
             soft_cap: spec.attention_soft_cap,
             window: layer_spec.window,
+            mask: Mask::Causal,
         };
         attention(cpu, pages, &params, seqs, &s.q, &mut s.heads.values);
     }
@@ -305,7 +306,8 @@ fn project<const N: usize>(cpu: &Cpu, x: &Input, linears: &mut [(&Linear, &mut V
     }
 }
 
-fn multiply(cpu: &Cpu, x: &Input, products: &mut [Product<'_>]) {
+/// `x` times the weights of each product.
+pub(crate) fn multiply(cpu: &Cpu, x: &Input, products: &mut [Product<'_>]) {
     let Some(Product { w, y, .. }) = products.first() else { return };
     let (n_tokens, k) = (y.len() / w.n_rows(), w.k());
     matmul(cpu, &x.rows(n_tokens, k), products);

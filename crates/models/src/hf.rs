@@ -16,18 +16,23 @@ use crate::tensors::{LayerSlot, RawTensor, RowOrder, Slot, TensorSource};
 
 /// A `config.json` object, or one inside it, with typed access; `null` is the same as absent.
 #[derive(Debug, Clone, Copy)]
-struct Config<'a> {
+pub(crate) struct Config<'a> {
     /// Where the object stands in the file, "" or "rope_parameters.".
     prefix: &'static str,
     object: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> Config<'a> {
+    /// The whole file.
+    pub(crate) fn root(config: &'a Value) -> Self {
+        Config { prefix: "", object: config.as_object() }
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    fn get(&self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         self.object?.get(key).filter(|value| !value.is_null())
     }
 
@@ -35,7 +40,7 @@ impl<'a> Config<'a> {
         self.object.and_then(|object| object.get(key)).is_some_and(Value::is_null)
     }
 
-    fn invalid(&self, key: &str, value: &Value, why: &str) -> ModelError {
+    pub(crate) fn invalid(&self, key: &str, value: &Value, why: &str) -> ModelError {
         let mut value = value.to_string();
         if value.len() > 80 {
             value = value.chars().take(80).chain("...".chars()).collect();
@@ -53,7 +58,7 @@ impl<'a> Config<'a> {
         read(value).map(Some).ok_or_else(|| self.invalid(key, value, expected))
     }
 
-    fn optional_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    pub(crate) fn optional_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         self.optional(key, |v| v.as_u64().and_then(|n| usize::try_from(n).ok()), "must be a whole number")
     }
 
@@ -65,19 +70,19 @@ impl<'a> Config<'a> {
         self.optional(key, Value::as_bool, "must be true or false")
     }
 
-    fn optional_text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
+    pub(crate) fn optional_text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
         self.optional(key, Value::as_str, "must be a string")
     }
 
-    fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelError> {
+    pub(crate) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelError> {
         value.ok_or_else(|| ModelError::MissingKey { key: self.key(key) })
     }
 
-    fn size(&self, key: &str) -> Result<usize, ModelError> {
+    pub(crate) fn size(&self, key: &str) -> Result<usize, ModelError> {
         self.required(key, self.optional_size(key)?)
     }
 
-    fn number(&self, key: &str) -> Result<f64, ModelError> {
+    pub(crate) fn number(&self, key: &str) -> Result<f64, ModelError> {
         self.required(key, self.optional_number(key)?)
     }
 
@@ -141,7 +146,7 @@ pub(crate) struct HfModel<'a> {
 
 impl<'a> HfModel<'a> {
     pub(crate) fn new(files: &'a SafetensorsDir) -> Result<Self, ModelError> {
-        let config = root(files.config());
+        let config = Config::root(files.config());
         let model_type = config.required("model_type", config.optional_text("model_type")?)?;
         let (rules, assumed_window) = family::by_hf_model_type(model_type)?;
         Ok(Self { files, rules, assumed_window })
@@ -149,7 +154,7 @@ impl<'a> HfModel<'a> {
 
     pub(crate) fn spec(&self) -> Result<ArchSpec, ModelError> {
         let has_bias = |slot| self.files.contains(&self.name(Slot::Layer(0, slot), "bias"));
-        let config = root(self.files.config());
+        let config = Config::root(self.files.config());
         let hyper = Hyper {
             qkv_bias: match self.rules.qkv_bias {
                 Presence::Never => false,
@@ -161,10 +166,6 @@ impl<'a> HfModel<'a> {
         };
         hyper.into_spec(self.rules, &key)
     }
-}
-
-fn root(config: &Value) -> Config<'_> {
-    Config { prefix: "", object: config.as_object() }
 }
 
 fn hyper(config: Config<'_>, rules: &FamilyRules, assumed_window: Option<usize>) -> Result<Hyper, ModelError> {
@@ -293,7 +294,7 @@ impl<'a> Ropes<'a> {
     }
 
     /// From the rotary object, or from beside it.
-    fn number(&self, key: &str, config: Config<'a>) -> Result<Option<f64>, ModelError> {
+    pub(crate) fn number(&self, key: &str, config: Config<'a>) -> Result<Option<f64>, ModelError> {
         match self.global.optional_number(key)? {
             Some(x) => Ok(Some(x)),
             None => config.optional_number(key),
@@ -432,7 +433,7 @@ mod tests {
             config[key] = value.clone();
         }
         let (rules, assumed_window) = family::by_hf_model_type(model_type)?;
-        hyper(root(&config), rules, assumed_window)?.into_spec(rules, &key)
+        hyper(Config::root(&config), rules, assumed_window)?.into_spec(rules, &key)
     }
 
     fn windows(spec: &ArchSpec) -> Vec<Option<usize>> {

@@ -5,6 +5,7 @@
 //! whose keys and values live in the pages of one [`KvPool`].
 
 mod batch;
+mod encoder;
 mod error;
 mod family;
 mod forward;
@@ -19,7 +20,8 @@ mod summary;
 mod tensors;
 
 pub use batch::{LogitsWanted, SeqChunk};
-pub use error::{ForwardError, ModelError, NonFinite};
+pub use encoder::{Encoder, EncoderScratch, EncoderSpec, Pooling, Precision};
+pub use error::{EmbedError, ForwardError, ModelError, NonFinite};
 pub use family::Family;
 pub use forward::ForwardOutput;
 pub use kv::KvPool;

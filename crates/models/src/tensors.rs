@@ -230,7 +230,7 @@ impl<'a, S: TensorSource> Loader<'a, S> {
     }
 }
 
-fn pack_error(name: &str, source: bantam_kernels::PackError) -> ModelError {
+pub(crate) fn pack_error(name: &str, source: bantam_kernels::PackError) -> ModelError {
     ModelError::Pack { name: name.to_owned(), source }
 }
 

@@ -1,4 +1,4 @@
-//! An HF `tokenizer.json` as one of the two models of this module. Such a file is a small program of normalizers,
+//! An HF `tokenizer.json` as one of the models of this module. Such a file is a small program of normalizers,
 //! pre-tokenizers and decoders; the programs that decoder models ship are recognised, and any other is refused by the
 //! name of the component rather than run nearly right.
 
@@ -14,7 +14,8 @@ use super::parts::{RoleIds, TokenType};
 use super::pretokenizer::{PreTokenizer, Step};
 use super::spm::{Ranking, SentencePiece};
 use super::vocab::Vocab;
-use super::{Assembly, Model, SpacePrefix, spm};
+use super::wordpiece::{Folding, WordPiece};
+use super::{Assembly, Model, SpacePrefix, spm, wordpiece};
 use crate::gguf::StringArray;
 
 /// The splitting rule that `ByteLevel` has built in, without the alternatives for spaces.
@@ -25,7 +26,7 @@ const SPACES: &str = r"|\s+(?!\S)|\s+";
 
 #[derive(Deserialize)]
 struct File {
-    model: BpeJson,
+    model: ModelJson,
     #[serde(default)]
     added_tokens: Vec<AddedJson>,
     #[serde(default)]
@@ -39,7 +40,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
-struct BpeJson {
+struct ModelJson {
     #[serde(rename = "type", default)]
     kind: Option<String>,
     #[serde(default)]
@@ -54,6 +55,9 @@ struct BpeJson {
     end_of_word_suffix: Option<String>,
     #[serde(default)]
     ignore_merges: bool,
+    /// Of WordPiece.
+    #[serde(default)]
+    max_input_chars_per_word: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +89,8 @@ struct Program {
     steps: Vec<OwnedStep>,
     escapes_spaces: bool,
     space_prefix: Option<SpacePrefix>,
+    folding: Option<Folding>,
+    splits_punctuation: bool,
 }
 
 enum OwnedStep {
@@ -96,15 +102,18 @@ pub(super) fn assembly(json: &[u8]) -> Result<Assembly, TokenizerError> {
     let file: File =
         serde_json::from_slice(json).map_err(|error| TokenizerError::BadJson { reason: error.to_string() })?;
     let model = &file.model;
-    if model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
-        return Err(unsupported("model", model.kind.as_deref().unwrap_or_default()));
-    }
-    for (name, affix) in [
-        ("model.continuing_subword_prefix", &model.continuing_subword_prefix),
-        ("model.end_of_word_suffix", &model.end_of_word_suffix),
+    let (prefix, suffix) = (model.continuing_subword_prefix.as_deref(), model.end_of_word_suffix.as_deref());
+    let (is_wordpiece, expected_prefix) = match model.kind.as_deref() {
+        None | Some("BPE") => (false, ""),
+        Some("WordPiece") => (true, wordpiece::CONTINUES),
+        Some(other) => return Err(unsupported("model", other)),
+    };
+    for (name, affix, expected) in [
+        ("model.continuing_subword_prefix", prefix, expected_prefix),
+        ("model.end_of_word_suffix", suffix, ""),
     ] {
-        if affix.as_deref().is_some_and(|affix| !affix.is_empty()) {
-            return Err(unsupported(name, affix.as_deref().unwrap_or_default()));
+        if let Some(affix) = affix.filter(|affix| *affix != expected) {
+            return Err(unsupported(name, affix));
         }
     }
     if let Some(token) = file.added_tokens.iter().find(|token| token.single_word) {
@@ -121,7 +130,13 @@ pub(super) fn assembly(json: &[u8]) -> Result<Assembly, TokenizerError> {
     roles.bos = template.bos;
     roles.eos = template.eos;
     let merges = merges(model)?;
-    let (model, space_prefix) = if program.byte_level {
+    let (model, space_prefix) = if is_wordpiece {
+        let (Some(folding), true) = (program.folding, program.splits_punctuation) else {
+            return Err(unsupported("WordPiece", "without BertNormalizer and BertPreTokenizer"));
+        };
+        let max_word_chars = model.max_input_chars_per_word.unwrap_or(wordpiece::MAX_WORD_CHARS);
+        (Model::WordPiece(WordPiece::new(&vocab, roles.unk, folding, max_word_chars)?), SpacePrefix::Nowhere)
+    } else if program.byte_level {
         let steps = program.steps.iter().map(|step| match step {
             OwnedStep::Isolate(pattern) => Step::Isolate(pattern),
             OwnedStep::Words(pattern) => Step::Words(pattern),
@@ -148,7 +163,7 @@ pub(super) fn assembly(json: &[u8]) -> Result<Assembly, TokenizerError> {
         vocab,
         model,
         space_prefix,
-        drops_first_space: strips_space(&file.decoder),
+        drops_first_space: is_wordpiece || strips_space(&file.decoder),
         roles,
         add_bos: template.bos.is_some(),
         add_eos: template.adds_eos,
@@ -165,6 +180,16 @@ impl Program {
                 }
             }
             Some("NFC") => self.nfc = true,
+            Some("BertNormalizer") => {
+                let flag = |name: &str, default| value.get(name).and_then(Value::as_bool).unwrap_or(default);
+                let lowercase = flag("lowercase", true);
+                self.folding = Some(Folding {
+                    clean: flag("clean_text", true),
+                    split_cjk: flag("handle_chinese_chars", true),
+                    strip_accents: flag("strip_accents", lowercase),
+                    lowercase,
+                });
+            }
             Some("Prepend") if value["prepend"] == "▁" => self.space_prefix = Some(SpacePrefix::EverySegment),
             Some("Replace") if value["pattern"]["String"] == " " && value["content"] == "▁" => {
                 self.escapes_spaces = true;
@@ -189,6 +214,7 @@ impl Program {
                 let each = value["individual_digits"] == true;
                 self.steps.push(OwnedStep::Isolate(if each { r"\p{N}" } else { r"\p{N}+" }.to_owned()));
             }
+            Some("BertPreTokenizer") => self.splits_punctuation = true,
             Some("ByteLevel") if value["add_prefix_space"] != true => {
                 self.byte_level = true;
                 if value["use_regex"] != false {
@@ -229,7 +255,7 @@ impl Program {
     }
 }
 
-fn vocab(model: &BpeJson, added: &[AddedJson]) -> Result<Vocab, TokenizerError> {
+fn vocab(model: &ModelJson, added: &[AddedJson]) -> Result<Vocab, TokenizerError> {
     let entries = model.vocab.as_object().map(|entries| entries.iter()).into_iter().flatten();
     let mut by_id: HashMap<u32, (&str, TokenType)> = HashMap::new();
     for (text, id) in entries {
@@ -256,7 +282,7 @@ fn vocab(model: &BpeJson, added: &[AddedJson]) -> Result<Vocab, TokenizerError> 
     Vocab::new(texts, (0..n_tokens).map(|id| token(id).1).collect())
 }
 
-fn merges(model: &BpeJson) -> Result<StringArray, TokenizerError> {
+fn merges(model: &ModelJson) -> Result<StringArray, TokenizerError> {
     let mut joined = StringArray::new();
     for (index, merge) in model.merges.iter().enumerate() {
         match merge {
@@ -301,6 +327,11 @@ fn template(post_processor: &Value, vocab: &Vocab) -> Template {
                     None => {}
                 }
             }
+        }
+        // BERT's own: the token and its id, before and after.
+        Some("BertProcessing") => {
+            let id = |field: &str| post_processor[field][0].as_str().and_then(|text| vocab.id_of(text));
+            template = Template { bos: id("cls"), eos: id("sep"), adds_eos: id("sep").is_some() };
         }
         _ => {}
     }

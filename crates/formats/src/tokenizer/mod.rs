@@ -2,8 +2,8 @@
 //!
 //! A tokenizer is built from the metadata of a GGUF file ([`Tokenizer::from_gguf`]), from an HF `tokenizer.json`
 //! ([`Tokenizer::from_hf_json`]) or from parts ([`Tokenizer::new`]). It takes three steps: added tokens are cut out of
-//! the text, what is between them is split into words (byte-level BPE) or escaped (SentencePiece), and the words merge
-//! into tokens. Every step is linear or O(n log n) in the length of the text, whatever the text, because prompts come
+//! the text, what is between them is split into words (byte-level BPE, WordPiece) or escaped (SentencePiece), and the
+//! words become tokens. Every step is linear or O(n log n) in the length of the text, whatever the text, because prompts come
 //! from strangers.
 
 mod added;
@@ -18,6 +18,7 @@ mod pretokenizer;
 mod roles;
 mod spm;
 mod vocab;
+mod wordpiece;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizerError;
@@ -32,6 +33,7 @@ use merge::Merger;
 use pretokenizer::Recipe;
 use spm::{Ranking, SentencePiece};
 use vocab::Vocab;
+use wordpiece::WordPiece;
 
 /// The longest text that is encoded at once, so that offsets fit 32 bits after escaping.
 const MAX_TEXT_BYTES: usize = 1 << 30;
@@ -76,6 +78,7 @@ pub struct Tokenizer {
 enum Model {
     ByteLevelBpe(Bpe),
     SentencePiece(SentencePiece),
+    WordPiece(WordPiece),
 }
 
 /// Where SentencePiece puts a space before the text.
@@ -110,7 +113,8 @@ impl Tokenizer {
         Tokenizer::new(TokenizerParts::from_gguf(gguf)?)
     }
 
-    /// Builds the tokenizer that an HF `tokenizer.json` describes: byte-level BPE, or BPE over SentencePiece pieces.
+    /// Builds the tokenizer that an HF `tokenizer.json` describes: byte-level BPE, BPE over SentencePiece pieces, or
+    /// WordPiece.
     ///
     /// # Errors
     /// [`TokenizerError`] when it is not valid, or naming the component that is not supported.
@@ -208,6 +212,7 @@ impl Tokenizer {
                 Segment::Token(id) => ids.push(id),
                 Segment::Text(text) => match &self.model {
                     Model::ByteLevelBpe(bpe) => bpe.encode(text, &mut ids, &mut merger),
+                    Model::WordPiece(wordpiece) => wordpiece.encode(text, &self.vocab, &mut ids),
                     Model::SentencePiece(spm) => {
                         let escaped = self.escape(text, first);
                         spm.encode(&escaped, &self.vocab, &mut ids, &mut merger);
@@ -351,6 +356,8 @@ impl Model {
         let own: Cow<'_, [u8]> = match self {
             Model::ByteLevelBpe(_) if verbatim => Cow::Borrowed(text.as_bytes()),
             Model::ByteLevelBpe(_) => byte_level::bytes_of(text).map_or(Cow::Borrowed(text.as_bytes()), Cow::Owned),
+            Model::WordPiece(_) if verbatim => Cow::Borrowed(text.as_bytes()),
+            Model::WordPiece(_) => wordpiece::bytes_of(text),
             Model::SentencePiece(_) => match spm::byte_of(text) {
                 Some(byte) => Cow::Owned(vec![byte]),
                 None if ty == TokenType::Control => Cow::Borrowed(text.as_bytes()),

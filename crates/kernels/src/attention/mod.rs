@@ -1,10 +1,10 @@
-//! Causal attention over paged keys and values.
+//! Attention over paged keys and values.
 //!
 //! What a query's result is, to the last bit, does not depend on what is computed beside it, on the chunk its tokens
 //! came in, nor on the thread count:
 //!
 //! - A query at position `p` sees the keys `lo..=p`, with `lo = 0`, or `p + 1 - window` where a window is set and that
-//!   is more. Keys outside have no part in the arithmetic.
+//!   is more; without a mask it sees all keys of its sequence. Keys outside have no part in the arithmetic.
 //! - Positions are cut into absolute segments of 512, the first at position 0. Within a segment the score of a key is
 //!   `dot * scale`, the dot product one fma per ascending dimension, then soft-capped where the model does so; `m` is
 //!   the largest score, `w = exp(score - m)`, `l` the sum of `w` in 16 partial sums (a key belongs to lane
@@ -53,6 +53,17 @@ pub struct AttnParams {
     pub soft_cap: Option<f32>,
     /// A query sees this many keys at most, its own included.
     pub window: Option<usize>,
+    /// Whether a query sees what comes after it.
+    pub mask: Mask,
+}
+
+/// Whether a query sees what comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// No: a decoder's.
+    Causal,
+    /// Yes: an encoder's, whose sequences come as a whole.
+    None,
 }
 
 /// Neighbouring queries of one sequence. Their own keys and values must have been written.
@@ -106,6 +117,8 @@ fn check(kv: &KvPages, p: &AttnParams, seqs: &[AttnSeq<'_>], q: &[f32], out: &[f
     assert!((p.n_kv_heads, p.head_dim) == (n_kv_heads, head_dim), "pages are of {n_kv_heads} heads x {head_dim}");
     assert!(p.n_heads > 0 && p.n_heads.is_multiple_of(n_kv_heads), "{} heads over {n_kv_heads}", p.n_heads);
     assert!(p.window != Some(0), "a window must let a query see its own key");
+    let is_whole = |seq: &AttnSeq<'_>| seq.first_pos == 0;
+    assert!(p.mask == Mask::Causal || (p.window.is_none() && seqs.iter().all(is_whole)), "no mask: whole sequences");
     let width = p.n_heads * head_dim;
     assert!(q.len() == out.len() && q.len().is_multiple_of(width), "q and out must be equal rows of {width}");
     let n_rows = q.len() / width;
@@ -160,7 +173,11 @@ impl<E: KvElement> Job<'_, E> {
                 let n_queries = tokens.min(seq.n_queries - first_query);
                 let first_pos = seq.first_pos + first_query;
                 let first_segment = first_visible(first_pos, self.params.window) / SEGMENT;
-                let last_segment = (first_pos + n_queries - 1) / SEGMENT;
+                let last_key = match self.params.mask {
+                    Mask::Causal => first_pos + n_queries,
+                    Mask::None => seq.end(),
+                } - 1;
+                let last_segment = last_key / SEGMENT;
                 let n_segments = last_segment - first_segment + 1;
                 spans.push(Span { seq: index, first_query, n_queries, first_segment, n_segments });
             }
@@ -182,6 +199,7 @@ impl<E: KvElement> Job<'_, E> {
             group,
             n_queries: span.n_queries,
             first_pos: seq.first_pos + span.first_query,
+            n_keys: seq.end(),
             q: &self.q[from..],
             q_offset: from,
         }

@@ -76,7 +76,7 @@ impl Case {
 
     /// The definition without segments, in f64 with the standard library.
     fn exact(&self) -> Vec<f64> {
-        let AttnParams { n_heads, n_kv_heads, head_dim, scale, soft_cap, window } = self.params;
+        let AttnParams { n_heads, n_kv_heads, head_dim, scale, soft_cap, window, mask } = self.params;
         let (k, v) = (self.stored(&self.k), self.stored(&self.v));
         let mut out = Vec::new();
         for position in 0..self.n {
@@ -84,7 +84,8 @@ impl Case {
                 let kv_head = head / (n_heads / n_kv_heads);
                 let q = &self.q[(position * n_heads + head) * head_dim..][..head_dim];
                 let first = window.map_or(0, |w| (position + 1).saturating_sub(w));
-                let scores: Vec<f64> = (first..=position)
+                let end = if mask == Mask::Causal { position + 1 } else { self.n };
+                let scores: Vec<f64> = (first..end)
                     .map(|key| {
                         let k = &k[(key * n_kv_heads + kv_head) * head_dim..][..head_dim];
                         let dot: f64 = q.iter().zip(k).map(|(&q, &k)| f64::from(q) * k).sum();
@@ -110,7 +111,7 @@ impl Case {
 
 fn params(n_heads: usize, n_kv_heads: usize, head_dim: usize) -> AttnParams {
     let scale = 1.0 / (head_dim as f32).sqrt();
-    AttnParams { n_heads, n_kv_heads, head_dim, scale, soft_cap: None, window: None }
+    AttnParams { n_heads, n_kv_heads, head_dim, scale, soft_cap: None, window: None, mask: Mask::Causal }
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -168,6 +169,26 @@ fn every_level_thread_count_and_chunking_gives_the_same_bits() {
                 let out = bits(&case.run(cpu, chunks));
                 assert!(out == expected, "{:?} {} in chunks {chunks:?} on {cpu:?}", case.params, case.n);
             }
+        }
+    }
+}
+
+#[test]
+fn without_a_mask_a_query_sees_all_keys() {
+    let cpus = every_cpu();
+    for (p, ty, n) in [
+        (params(12, 12, 32), KvType::F32, 1),
+        (params(12, 12, 32), KvType::F32, 37),
+        (params(2, 1, 16), KvType::F16, 600),
+        (params(3, 3, 20), KvType::F32, 1030),
+    ] {
+        let case = Case::new(AttnParams { mask: Mask::None, ..p }, ty, n);
+        let expected = case.run(&cpus[0], &[]);
+        for (&x, exact) in expected.iter().zip(case.exact()) {
+            assert!((f64::from(x) - exact).abs() < 2e-5, "{x} {exact} {p:?} {n}");
+        }
+        for cpu in &cpus[1..] {
+            assert!(bits(&case.run(cpu, &[])) == bits(&expected), "{p:?} {n} on {cpu:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! with two pages. The grouping decides only what is loaded how often.
 
 use super::kv::{KvBuffers, KvElement, KvShape, PAGE_TOKENS};
-use super::{AttnParams, first_visible};
+use super::{AttnParams, Mask, first_visible};
 use crate::isa::{Isa, LANES, dispatch};
 use crate::math::exp_lanes;
 use crate::ops::soft_cap_lanes;
@@ -34,6 +34,8 @@ pub(super) struct Tile<'a, E: KvElement> {
     pub(super) group: usize,
     pub(super) n_queries: usize,
     pub(super) first_pos: usize,
+    /// Of the whole sequence.
+    pub(super) n_keys: usize,
     /// The call's queries from this tile's first one on.
     pub(super) q: &'a [f32],
     /// Where `q` begins in the call's queries.
@@ -54,7 +56,10 @@ impl<'a, E: KvElement> Tile<'a, E> {
     /// The keys `lo..hi` that a row sees.
     fn visible(&self, row: usize) -> (usize, usize) {
         let position = self.first_pos + row / self.group;
-        (first_visible(position, self.params.window), position + 1)
+        match self.params.mask {
+            Mask::Causal => (first_visible(position, self.params.window), position + 1),
+            Mask::None => (0, self.n_keys),
+        }
     }
 
     /// [`Tile::visible`] within a segment and relative to its start; empty ranges have `lo >= hi`.

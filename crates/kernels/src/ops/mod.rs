@@ -11,7 +11,7 @@ pub(crate) use elementwise::soft_cap_lanes;
 pub use elementwise::{
     add_assign, add_bias, gelu_erf, gelu_erf_mul, gelu_tanh, gelu_tanh_mul, scale, silu, silu_mul, soft_cap,
 };
-pub use norm::{LayerNorm, add_rms_norm, layer_norm, rms_norm, rms_norm_in_place};
+pub use norm::{LayerNorm, add_rms_norm, layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use softmax::{argmax, log_softmax, softmax};
 
 use crate::Cpu;

@@ -62,6 +62,19 @@ pub fn layer_norm(cpu: &Cpu, x: &[f32], norm: LayerNorm<'_>, out: &mut [f32]) {
     copying(cpu, x, norm.weight.len(), out, |row| layer_norm_row(cpu.isa(), row, norm));
 }
 
+/// [`layer_norm`] with `out` in the place of `x`.
+///
+/// # Panics
+/// When `x` is not whole rows or the bias has another length.
+pub fn layer_norm_in_place(cpu: &Cpu, x: &mut [f32], norm: LayerNorm<'_>) {
+    assert!(norm.bias.is_none_or(|b| b.len() == norm.weight.len()), "bias and weight must have the same length");
+    for_each_rows(cpu, x, norm.weight.len(), |_, rows| {
+        for row in rows.chunks_exact_mut(norm.weight.len()) {
+            layer_norm_row(cpu.isa(), row, norm);
+        }
+    });
+}
+
 /// Copies each row and works on the copy while it is in the cache.
 fn copying(cpu: &Cpu, x: &[f32], dim: usize, out: &mut [f32], in_place: impl Fn(&mut [f32]) + Sync) {
     assert_eq!(x.len(), out.len(), "input and output must have the same length");

@@ -3,6 +3,21 @@
 use super::format::{Format, Scale};
 use crate::isa::Isa;
 
+/// A row of floats as `Q8_0` blocks, by GGML's rule: a scale of `amax / 127`, rounded to f16, and the integers nearest to
+/// the weights over the unrounded scale. Weights after the last whole block of 32 are left out.
+#[must_use]
+pub fn quantize_q8_0(row: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(row.len() / 32 * Q8_0::BLOCK_BYTES);
+    for block in row.as_chunks::<32>().0 {
+        let amax = block.iter().fold(0f32, |amax, x| amax.max(x.abs()));
+        let scale = amax / 127.0;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        bytes.extend(half::f16::from_f32(scale).to_le_bytes());
+        bytes.extend(block.map(|x| (x * inverse).round() as i8 as u8));
+    }
+    bytes
+}
+
 /// Low nibbles are the first 16 weights, high nibbles the last 16.
 fn split_nibbles(bytes: &[u8], quants: &mut [u8]) {
     for (l, byte) in bytes.iter().enumerate() {

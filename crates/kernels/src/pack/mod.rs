@@ -17,6 +17,7 @@ pub(crate) mod format;
 pub(crate) mod k_quants;
 
 pub use block_type::BlockType;
+pub use blocks32::quantize_q8_0;
 use buffer::{Arena, Buffer};
 use format::{Format, GROUP, Scale, group_bytes, lane_quants, pack_lane, scale_bytes};
 
