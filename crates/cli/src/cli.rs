@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Show(cmd::show::ShowArgs),
     /// Remove models from this machine
     Rm(cmd::rm::RmArgs),
+    /// Turn texts into vectors
+    Embed(cmd::embed::EmbedArgs),
     /// Show the tokens of a text
     Tokenize(cmd::tokenize::TokenizeArgs),
     /// Measure how well a model predicts a text

@@ -1,5 +1,7 @@
 //! From a model's name to a running engine: resolve, pull if missing, read, pack, start.
 
+pub(crate) mod encoder;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -27,7 +29,7 @@ use crate::progress;
 pub(crate) struct EngineArgs {
     /// Threads that compute; 0, and the default, are all cores this process may use
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    threads: usize,
+    pub(crate) threads: usize,
     /// Longest sequence, prompt and answer together; at most, and by default, the model's own context
     #[arg(long, value_name = "N")]
     ctx: Option<usize>,

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::List(args) => cmd::list::run(args, &cli.globals),
         Command::Show(args) => cmd::show::run(args, &cli.globals),
         Command::Rm(args) => cmd::rm::run(args, &cli.globals),
+        Command::Embed(args) => cmd::embed::run(args, &cli.globals),
         Command::Tokenize(args) => cmd::tokenize::run(args, &cli.globals),
         Command::Perplexity(args) => cmd::perplexity::run(args, &cli.globals),
         Command::Bench(args) => cmd::bench::run(args, &cli.globals),

@@ -152,6 +152,13 @@ pub(crate) fn windows(globals: &Globals) -> ProgressBar {
     counting(globals, "{spinner} [{bar:32}] {pos}/{len} windows, {eta} left")
 }
 
+/// A bar over texts.
+pub(crate) fn texts(globals: &Globals, n: u64) -> ProgressBar {
+    let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} texts, {per_sec}, {eta} left");
+    bar.set_length(n);
+    bar
+}
+
 /// A bar over the runs of a benchmark.
 pub(crate) fn runs(globals: &Globals, n: u64) -> ProgressBar {
     let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} runs, {msg}");

@@ -1,4 +1,4 @@
-//! Scheduler, continuous batching, paged prefix cache and sampling.
+//! Scheduler, continuous batching, paged prefix cache and sampling; sentence vectors.
 //!
 //! An [`Engine`] is a handle to one thread that owns one model. Any number of callers queue requests; the thread runs
 //! all of them together, a few rows of each per step, and answers each through its own channel. What comes out for a
@@ -7,6 +7,7 @@
 
 mod backend;
 mod draft;
+mod embedder;
 mod engine;
 mod local;
 mod pages;
@@ -20,6 +21,7 @@ mod stop;
 
 pub use backend::{Backend, TextDecoder};
 pub use bantam_kernels::attention::{KvType, PAGE_TOKENS};
+pub use embedder::{EmbedHandle, Embedder, EmbedderConfig, EmbedderParts, EmbedderStats, Embeddings, TooLong};
 pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle, Speculation};
 pub use local::EngineParts;
 pub use request::{

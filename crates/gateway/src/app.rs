@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bantam_types::openai::ModelList;
+use bantam_types::openai::{ModelList, ModelObject};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::config::{GatewayConfig, Limits};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::model::ServedModel;
+use crate::model::{Served, ServedEncoder, ServedModel};
 
 /// How far shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,7 @@ pub(crate) enum Phase {
 pub(crate) struct App {
     pub(crate) config: GatewayConfig,
     pub(crate) models: Vec<Arc<ServedModel>>,
+    pub(crate) encoders: Vec<Arc<ServedEncoder>>,
     pub(crate) metrics: Metrics,
     pub(crate) phase: watch::Sender<Phase>,
     /// Whether the address it listens on can be reached from this machine only.
@@ -41,11 +42,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: GatewayConfig, models: Vec<ServedModel>, metrics: Metrics, loopback: bool) -> Self {
+    pub(crate) fn new(config: GatewayConfig, served: Served, metrics: Metrics, loopback: bool) -> Self {
         let Limits { concurrent_requests, buffered_bytes, cpu_tasks, large_cpu_tasks, .. } = config.limits;
         Self {
             config,
-            models: models.into_iter().map(Arc::new).collect(),
+            models: served.models.into_iter().map(Arc::new).collect(),
+            encoders: served.encoders.into_iter().map(Arc::new).collect(),
             metrics,
             phase: watch::Sender::new(Phase::Open),
             loopback,
@@ -71,12 +73,35 @@ impl App {
     pub(crate) fn model(&self, id: Option<&str>) -> Result<&Arc<ServedModel>, ApiError> {
         let served = || self.models.iter().map(|m| m.id.clone()).collect();
         let Some(id) = id else { return Err(ApiError::ModelMissing { served: served() }) };
+        if self.encoders.iter().any(|e| e.id == id) {
+            return Err(ApiError::WrongModelKind { model: id.to_owned(), kind: "an encoder", fix: "/v1/embeddings" });
+        }
         let found = self.models.iter().find(|m| m.id == id);
         found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served: served() })
     }
 
+    pub(crate) fn encoder(&self, id: Option<&str>) -> Result<&Arc<ServedEncoder>, ApiError> {
+        let served = || self.encoders.iter().map(|e| e.id.clone()).collect();
+        let Some(id) = id else { return Err(ApiError::ModelMissing { served: served() }) };
+        if self.models.iter().any(|m| m.id == id) {
+            let fix = "/v1/completions, or serve an encoder: bantam serve --model all-minilm-l6-v2";
+            return Err(ApiError::WrongModelKind { model: id.to_owned(), kind: "a generating model", fix });
+        }
+        let found = self.encoders.iter().find(|e| e.id == id);
+        found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served: served() })
+    }
+
+    /// What `/v1/models` says of a name, whichever kind of model it is of.
+    pub(crate) fn model_object(&self, id: &str) -> Result<ModelObject, ApiError> {
+        let list = self.model_list().data;
+        let served = list.iter().map(|m| m.id.clone()).collect();
+        let found = list.into_iter().find(|m| m.id == id);
+        found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served })
+    }
+
     pub(crate) fn model_list(&self) -> ModelList {
-        ModelList { object: "list".into(), data: self.models.iter().map(|m| m.object()).collect() }
+        let models = self.models.iter().map(|m| m.object());
+        ModelList { object: "list".into(), data: models.chain(self.encoders.iter().map(|e| e.object())).collect() }
     }
 
     /// Runs the CPU work for a body of so many bytes on a blocking thread, so many at a time. Work that has begun is finished even when nobody waits

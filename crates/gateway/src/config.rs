@@ -49,6 +49,8 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// Answers of one request: prompts times `n`.
     pub choices: usize,
+    /// Texts of one request for vectors.
+    pub texts: usize,
     /// Requests that are read, rendered and tokenised at one time, each on a thread of its own.
     pub cpu_tasks: usize,
     /// The same for requests of more than [`Limits::LARGE_BODY`] bytes, which may take seconds: they wait for each
@@ -70,6 +72,7 @@ impl Default for Limits {
             body_bytes: 4 << 20,
             buffered_bytes: 64 << 20,
             choices: 128,
+            texts: 2048,
             cpu_tasks: cpus,
             large_cpu_tasks: cpus.div_ceil(4),
         }
@@ -132,6 +135,7 @@ impl GatewayConfig {
             ("limits.body_bytes", l.body_bytes),
             ("limits.buffered_bytes", l.buffered_bytes),
             ("limits.choices", l.choices),
+            ("limits.texts", l.texts),
             ("limits.cpu_tasks", l.cpu_tasks),
             ("limits.large_cpu_tasks", l.large_cpu_tasks),
         ] {

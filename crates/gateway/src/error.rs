@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     ModelMissing { served: Vec<String> },
     #[error("the model '{requested}' does not exist here; this server has {}", list(.served))]
     ModelNotFound { requested: String, served: Vec<String> },
+    #[error("the model '{model}' is {kind}; use {fix}")]
+    WrongModelKind { model: String, kind: &'static str, fix: &'static str },
     #[error("the model '{model}' has no chat template; use /v1/completions")]
     NoChatTemplate { model: String },
     #[error("{why}")]
@@ -121,6 +123,7 @@ impl ApiError {
             Self::Unsupported { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("unsupported_parameter")),
             Self::ModelMissing { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("missing_required_parameter")),
             Self::ModelNotFound { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("model_not_found")),
+            Self::WrongModelKind { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("wrong_model_kind")),
             Self::NoChatTemplate { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("no_chat_template")),
             Self::Template { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("chat_template_error")),
             Self::ContextLengthExceeded { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("context_length_exceeded")),
@@ -145,7 +148,10 @@ impl ApiError {
     fn param(&self) -> Option<&str> {
         match self {
             Self::InvalidField { param, .. } | Self::Unsupported { param, .. } => Some(param),
-            Self::ModelMissing { .. } | Self::ModelNotFound { .. } | Self::NoChatTemplate { .. } => Some("model"),
+            Self::ModelMissing { .. }
+            | Self::ModelNotFound { .. }
+            | Self::WrongModelKind { .. }
+            | Self::NoChatTemplate { .. } => Some("model"),
             Self::Template { .. } => Some("messages"),
             Self::ContextLengthExceeded { param, .. } => Some(param),
             _ => None,

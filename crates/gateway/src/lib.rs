@@ -26,5 +26,5 @@ mod routes;
 mod server;
 
 pub use config::{ConfigError, GatewayConfig, Limits, Timeouts};
-pub use model::ServedModel;
+pub use model::{Served, ServedEncoder, ServedModel};
 pub use server::{Listener, ServeError, serve};

@@ -10,7 +10,7 @@ use bantam_engine::{EngineStats, Timings};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::model::ServedModel;
+use crate::model::{ServedEncoder, ServedModel};
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
@@ -107,6 +107,14 @@ const ENGINE_GAUGES: [EngineFigure; 7] = [
     },
 ];
 
+/// Names and help texts, in the order of [`Metrics::render`].
+const EMBEDDER_TOTALS: [(&str, &str); 3] = [
+    ("bantam_embedded_texts_total", "Texts embedded"),
+    ("bantam_embedded_tokens_total", "Tokens of embedded texts"),
+    ("bantam_embedder_refused_requests_total", "Requests for vectors refused because the queue was full"),
+];
+const EMBEDDER_WAITING: (&str, &str) = ("bantam_embedder_waiting", "Texts waiting for their vectors");
+
 pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
@@ -122,6 +130,7 @@ impl Metrics {
         for (name, help) in [(REQUESTS, "Requests answered; status 499 is a client that left")]
             .into_iter()
             .chain(ENGINE_TOTALS.iter().map(|f| (f.name, f.help)))
+            .chain(EMBEDDER_TOTALS)
         {
             let (key, unit, help) = describe(name, help);
             recorder.describe_counter(key, unit, help);
@@ -129,6 +138,7 @@ impl Metrics {
         for (name, help) in [(IN_FLIGHT, "Requests being answered"), (CONNECTIONS, "Open connections")]
             .into_iter()
             .chain(ENGINE_GAUGES.iter().map(|f| (f.name, f.help)))
+            .chain([EMBEDDER_WAITING])
         {
             let (key, unit, help) = describe(name, help);
             recorder.describe_gauge(key, unit, help);
@@ -189,7 +199,7 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format, with the engines' figures as they are now.
-    pub(crate) fn render(&self, models: &[Arc<ServedModel>]) -> String {
+    pub(crate) fn render(&self, models: &[Arc<ServedModel>], encoders: &[Arc<ServedEncoder>]) -> String {
         for model in models {
             let stats = model.engine.stats();
             let label = || vec![Label::new("model", model.id.clone())];
@@ -199,6 +209,14 @@ impl Metrics {
             for figure in &ENGINE_GAUGES {
                 self.gauge(figure.name, label()).set((figure.value)(&stats) as f64);
             }
+        }
+        for encoder in encoders {
+            let stats = encoder.embedder.stats();
+            let label = || vec![Label::new("model", encoder.id.clone())];
+            for (figure, value) in EMBEDDER_TOTALS.iter().zip([stats.texts, stats.tokens, stats.refused_requests]) {
+                self.counter(figure.0, label()).absolute(value);
+            }
+            self.gauge(EMBEDDER_WAITING.0, label()).set(stats.waiting as f64);
         }
         self.handle.render()
     }

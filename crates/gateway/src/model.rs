@@ -1,8 +1,8 @@
-//! A model the gateway serves.
+//! The models the gateway serves.
 
 use std::sync::Arc;
 
-use bantam_engine::Engine;
+use bantam_engine::{Embedder, Engine};
 use bantam_formats::{ChatTemplate, Tokenizer};
 use bantam_types::openai::ModelObject;
 
@@ -24,6 +24,51 @@ pub struct ServedModel {
     pub numerics: u32,
 }
 
+/// A running encoder.
+pub struct ServedEncoder {
+    /// The name clients put in `model`.
+    pub id: String,
+    /// What runs it.
+    pub embedder: Embedder,
+    /// When the encoder came to this machine, in seconds since the Unix epoch.
+    pub created: u64,
+    /// SHA-256 of the weights' file in hex, if known.
+    pub digest: Option<String>,
+    /// Version of the arithmetic that computes it.
+    pub numerics: u32,
+}
+
+/// All that is served; names are different from each other.
+#[derive(Default)]
+pub struct Served {
+    /// Models that generate.
+    pub models: Vec<ServedModel>,
+    /// Encoders.
+    pub encoders: Vec<ServedEncoder>,
+}
+
+impl Served {
+    /// The first name that occurs twice.
+    pub(crate) fn duplicate(&self) -> Option<&str> {
+        let names: Vec<&str> = self.models.iter().map(|m| &*m.id).chain(self.encoders.iter().map(|e| &*e.id)).collect();
+        names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| *name)
+    }
+}
+
+impl ServedEncoder {
+    pub(crate) fn object(&self) -> ModelObject {
+        ModelObject {
+            id: self.id.clone(),
+            object: "model".into(),
+            created: self.created,
+            owned_by: "bantam".into(),
+            context_length: Some(self.embedder.context_length()),
+            chat: Some(false),
+            dimensions: Some(self.embedder.dimensions()),
+        }
+    }
+}
+
 impl ServedModel {
     /// Names exactly what computes the answers: the file by the start of its digest, and the arithmetic.
     pub(crate) fn fingerprint(&self) -> String {
@@ -39,6 +84,7 @@ impl ServedModel {
             owned_by: "bantam".into(),
             context_length: Some(self.engine.context_length()),
             chat: Some(self.template.is_some()),
+            dimensions: None,
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::app::{App, Phase, ending};
 use crate::config::{ConfigError, GatewayConfig};
 use crate::guard::Guarded;
 use crate::metrics::Metrics;
-use crate::model::ServedModel;
+use crate::model::Served;
 use crate::routes::router;
 
 /// Most bytes of headers, and of answer buffered per connection.
@@ -108,25 +108,19 @@ impl Listener {
     }
 }
 
-/// Serves `models` until `shutdown` completes and running requests have finished, or the drain timeout has passed.
+/// Serves until `shutdown` completes and running requests have finished, or the drain timeout has passed.
 ///
 /// Must run inside the runtime that the listener was bound in. Engines are left running: whoever started them shuts them
 /// down.
 ///
 /// # Errors
 /// [`ServeError::DuplicateModel`], [`ServeError::Metrics`], before the first connection is accepted.
-pub async fn serve(
-    listener: Listener,
-    models: Vec<ServedModel>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+pub async fn serve(listener: Listener, served: Served, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let Listener { config, listener, address } = listener;
-    for (i, model) in models.iter().enumerate() {
-        if models[..i].iter().any(|m| m.id == model.id) {
-            return Err(ServeError::DuplicateModel { id: model.id.clone() });
-        }
+    if let Some(id) = served.duplicate() {
+        return Err(ServeError::DuplicateModel { id: id.to_owned() });
     }
-    let app = Arc::new(App::new(config, models, Metrics::new()?, address.ip().is_loopback()));
+    let app = Arc::new(App::new(config, served, Metrics::new()?, address.ip().is_loopback()));
     let router = router(Arc::clone(&app))?;
     if !app.loopback {
         tracing::warn!(%address, "anyone who can reach this address can use the models: there are no API keys yet");

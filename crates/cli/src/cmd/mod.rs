@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod embed;
 pub(crate) mod list;
 pub(crate) mod perplexity;
 pub(crate) mod pull;

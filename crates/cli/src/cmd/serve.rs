@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bantam_gateway::{GatewayConfig, Listener};
+use bantam_gateway::{GatewayConfig, Listener, Served};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Globals;
+use crate::load::encoder::{self, EncoderArgs, PrecisionArg};
 use crate::load::{EngineArgs, Loaded};
 use crate::{interrupt, output};
 
@@ -21,7 +22,8 @@ const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
 /// Arguments of `bantam serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Model to serve: catalogue name, path of a .gguf file, or hf:org/repo/file.gguf; may be given several times
+    /// Model to serve: catalogue name, path of a .gguf file or of an encoder's directory, or hf:org/repo/file.gguf; may be
+    /// given several times
     #[arg(long = "model", short, value_name = "NAME|PATH", default_values_t = [DEFAULT_MODEL.to_owned()])]
     models: Vec<String>,
     /// Address or name to listen on
@@ -55,6 +57,9 @@ pub(crate) struct ServeArgs {
     /// How log lines are written to standard error; BANTAM_LOG says which (such as warn, or bantam_gateway=debug)
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
+    /// Type of encoders' weights in memory
+    #[arg(long, value_enum, default_value = "int8", value_name = "TYPE", help_heading = "Engine")]
+    precision: PrecisionArg,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -107,9 +112,18 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     let mut engine = args.engine.clone();
     engine.queue = args.queue;
     engine.pins = args.pins.iter().map(fs_err::read_to_string).collect::<Result<_, _>>()?;
-    let mut served = Vec::new();
+    let encoder_args = EncoderArgs { threads: engine.threads, precision: args.precision };
+    let mut served = Served::default();
     let mut engines = Vec::new();
     for model in &args.models {
+        if encoder::is_encoder(model, globals)? {
+            let loaded = encoder::encoder(model, &encoder_args, globals)?;
+            if !globals.quiet {
+                eprintln!("serving {}: {}", loaded.id, loaded.description);
+            }
+            served.encoders.push(loaded.into_served());
+            continue;
+        }
         let loaded = Loaded::open(model, &engine, globals)?;
         if engines.iter().any(|(id, _)| *id == loaded.id) {
             bail!("{} is given twice; each served model needs a name of its own", loaded.id);
@@ -118,7 +132,7 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         if !globals.quiet {
             eprintln!("serving {}: {}", loaded.id, loaded.description);
         }
-        served.push(loaded.into_served());
+        served.models.push(loaded.into_served());
     }
 
     let (stop, stopped) = tokio::sync::watch::channel(0u32);

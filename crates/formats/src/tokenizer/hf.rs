@@ -108,10 +108,9 @@ pub(super) fn assembly(json: &[u8]) -> Result<Assembly, TokenizerError> {
         Some("WordPiece") => (true, wordpiece::CONTINUES),
         Some(other) => return Err(unsupported("model", other)),
     };
-    for (name, affix, expected) in [
-        ("model.continuing_subword_prefix", prefix, expected_prefix),
-        ("model.end_of_word_suffix", suffix, ""),
-    ] {
+    for (name, affix, expected) in
+        [("model.continuing_subword_prefix", prefix, expected_prefix), ("model.end_of_word_suffix", suffix, "")]
+    {
         if let Some(affix) = affix.filter(|affix| *affix != expected) {
             return Err(unsupported(name, affix));
         }

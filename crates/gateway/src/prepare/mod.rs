@@ -15,6 +15,7 @@ use crate::model::ServedModel;
 
 pub(crate) use chat::chat;
 pub(crate) use completion::completion;
+pub(crate) use sampling::token_ids;
 
 /// A request that is ready for the engine.
 pub(crate) struct Prepared {

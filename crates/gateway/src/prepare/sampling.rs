@@ -89,7 +89,7 @@ pub(super) fn alternatives(param: &'static str, n: i64, most: i64) -> Result<usi
 }
 
 /// Token ids as the engine takes them; whether they are in the vocabulary is its to check.
-pub(super) fn token_ids(ids: &[i64], path: impl Fn(usize) -> String) -> Result<Vec<u32>, ApiError> {
+pub(crate) fn token_ids(ids: &[i64], path: impl Fn(usize) -> String) -> Result<Vec<u32>, ApiError> {
     let convert = |(i, &id): (usize, &i64)| {
         u32::try_from(id).map_err(|_| ApiError::field(path(i), format!("{id} is no token id")))
     };

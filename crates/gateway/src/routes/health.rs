@@ -20,7 +20,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
     let models: serde_json::Map<_, _> = app.models.iter().map(|m| (m.id.clone(), m.engine.is_ready().into())).collect();
     let (code, status) = if app.phase() > Phase::Open {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if models.is_empty() || models.values().any(|ready| ready == false) {
+    } else if app.model_list().data.is_empty() || models.values().any(|ready| ready == false) {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     } else {
         (StatusCode::OK, "ready")
@@ -30,5 +30,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 /// Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render(&app.models))
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        app.metrics.render(&app.models, &app.encoders),
+    )
 }

@@ -1,6 +1,7 @@
 //! Which URL is answered by what.
 
 mod chat_page;
+mod embeddings;
 mod generate;
 mod health;
 mod models;
@@ -29,6 +30,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/chat/completions", post(generate::chat))
         .route("/v1/completions", post(generate::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

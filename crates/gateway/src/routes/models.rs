@@ -14,5 +14,5 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
 }
 
 pub(super) async fn one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<ModelObject>, ApiError> {
-    app.model(Some(&id)).map(|m| Json(m.object()))
+    app.model_object(&id).map(Json)
 }

@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod connections;
 mod drain;
+mod embeddings;
 mod errors;
 mod operations;
 mod server;

@@ -1,11 +1,15 @@
 //! Starting a gateway on a port of its own.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bantam_engine::{Engine, EngineConfig};
-use bantam_gateway::{GatewayConfig, Listener, ServeError, ServedModel, serve};
+use bantam_engine::{Embedder, EmbedderConfig, EmbedderParts, Engine, EngineConfig};
+use bantam_formats::Tokenizer;
+use bantam_gateway::{GatewayConfig, Listener, ServeError, Served, ServedEncoder, ServedModel, serve};
+use bantam_kernels::{Cpu, CpuConfig};
+use bantam_models::{Encoder, Precision};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -16,6 +20,9 @@ use crate::toy::{Toy, template, tokenizer};
 pub(crate) const MODEL: &str = "toy";
 /// The same model without a chat template; its id needs escaping in a URL.
 pub(crate) const BASE_MODEL: &str = "hf:org/toy base";
+
+/// A real encoder, tiny and random.
+pub(crate) const ENCODER: &str = "tiny-bert";
 
 /// What a test wants different from the defaults.
 pub(crate) struct Options {
@@ -56,15 +63,31 @@ pub(crate) async fn start_with(options: Options) -> Server {
         digest: Some("0123456789abcdef0123456789abcdef".into()),
         numerics: 1,
     };
-    let models = vec![model(MODEL, Some(template())), model(BASE_MODEL, None)];
+    let served =
+        Served { models: vec![model(MODEL, Some(template())), model(BASE_MODEL, None)], encoders: vec![encoder()] };
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = Listener::bind(options.gateway).await.unwrap();
     let address = listener.address();
-    let serving = serve(listener, models, async move {
+    let serving = serve(listener, served, async move {
         let _ = stopped.await;
     });
     let task = tokio::spawn(serving);
     Server { address, engine, stop: Some(stop), task: Some(task) }
+}
+
+fn encoder() -> ServedEncoder {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures/bert");
+    let cpu = Cpu::new(CpuConfig { n_threads: 1, isa: None }).unwrap();
+    let tokenizer = Tokenizer::from_hf_json(&std::fs::read(dir.join("tokenizer.json")).unwrap()).unwrap();
+    let encoder = Encoder::load(&cpu, &dir, Precision::Float, &mut |_| {}).unwrap();
+    let parts = EmbedderParts { encoder: Arc::new(encoder), tokenizer: Arc::new(tokenizer), cpu };
+    ServedEncoder {
+        id: ENCODER.into(),
+        embedder: Embedder::start(parts, EmbedderConfig::default()).unwrap(),
+        created: 1_700_000_000,
+        digest: None,
+        numerics: 1,
+    }
 }
 
 impl Server {

@@ -129,7 +129,8 @@ impl EncoderScratch {
 
     fn reset(&mut self, spec: &EncoderSpec, n_rows: usize, n_texts: usize) {
         let hidden = n_rows * spec.hidden_size;
-        let buffers = [&mut self.x.values, &mut self.q, &mut self.k, &mut self.v, &mut self.heads.values, &mut self.delta];
+        let buffers =
+            [&mut self.x.values, &mut self.q, &mut self.k, &mut self.v, &mut self.heads.values, &mut self.delta];
         buffers.into_iter().for_each(|buffer| buffer.resize(hidden, 0.0));
         self.ffn.values.resize(n_rows * spec.ffn_size, 0.0);
         self.out.resize(n_texts * spec.hidden_size, 0.0);

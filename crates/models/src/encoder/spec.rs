@@ -134,7 +134,8 @@ fn modules(dir: &Path) -> Result<(Pooling, bool), ModelError> {
 
 fn read_pooling(path: &Path) -> Result<Pooling, ModelError> {
     let config = read_json_if_there(path)?;
-    let modes: Vec<&str> = config.as_object().into_iter().flatten().filter(|(_, on)| **on == true).map(|(key, _)| &**key).collect();
+    let modes: Vec<&str> =
+        config.as_object().into_iter().flatten().filter(|(_, on)| **on == true).map(|(key, _)| &**key).collect();
     match modes[..] {
         ["pooling_mode_mean_tokens"] => Ok(Pooling::Mean),
         ["pooling_mode_cls_token"] => Ok(Pooling::Cls),

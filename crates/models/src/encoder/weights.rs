@@ -78,7 +78,8 @@ impl<'a> Loader<'a> {
         precision: Precision,
         progress: &'a mut dyn FnMut(LoadProgress),
     ) -> Self {
-        let total_bytes: u64 = files.names().filter_map(|name| files.tensor(name).ok()).map(|t| t.data.len() as u64).sum();
+        let total_bytes: u64 =
+            files.names().filter_map(|name| files.tensor(name).ok()).map(|t| t.data.len() as u64).sum();
         let prefix = if files.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
         Loader {
             files,
@@ -193,7 +194,8 @@ impl<'a> Loader<'a> {
     /// Any tensor that was not read is one that we do not understand.
     fn finish(&self) -> Result<(), ModelError> {
         // The pooler serves only what it was pre-trained for; the positions are 0, 1, 2..
-        let is_ignorable = |name: &str| name.contains("pooler.") || name.ends_with("position_ids") || name.starts_with("cls.");
+        let is_ignorable =
+            |name: &str| name.contains("pooler.") || name.ends_with("position_ids") || name.starts_with("cls.");
         let left = self.files.names().filter(|name| !self.used.contains(*name) && !is_ignorable(name));
         match left.min() {
             Some(name) => Err(ModelError::UnexpectedTensor { name: name.to_owned(), family: "bert".to_owned() }),
@@ -205,7 +207,9 @@ impl<'a> Loader<'a> {
 fn values(tensor: &RawTensor<'_>) -> Result<Vec<f32>, ModelError> {
     let values: Vec<f32> = match tensor.ty {
         BlockType::F32 => tensor.data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        BlockType::BF16 => tensor.data.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+        BlockType::BF16 => {
+            tensor.data.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
+        }
         _ => tensor.data.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
     };
     match values.iter().all(|x| x.is_finite()) {

@@ -6,6 +6,7 @@
 
 mod chat;
 mod completion;
+mod embedding;
 mod error;
 mod model;
 mod request;
@@ -18,7 +19,8 @@ pub use chat::{
 pub use completion::{
     CompletionChoice, CompletionFields, CompletionLogprobs, CompletionRequest, CompletionResponse, Prompt,
 };
+pub use embedding::{EmbeddingObject, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage, EmbeddingVector};
 pub use error::{ErrorBody, ErrorObject};
 pub use model::{ModelList, ModelObject};
-pub use request::{Common, OneOrMany, ParseError, StreamOptions, WireRequest, parse};
+pub use request::{Common, OneOrMany, ParseError, StreamOptions, WireRequest, parse, parse_fields};
 pub use usage::{CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage};

@@ -30,4 +30,7 @@ pub struct ModelObject {
     /// Our extension: whether `/v1/chat/completions` works, that is whether the model has a chat template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat: Option<bool>,
+    /// Our extension: elements of a vector, if the model is an encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<usize>,
 }

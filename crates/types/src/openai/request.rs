@@ -40,11 +40,24 @@ pub trait WireRequest: Sized {
 /// # Errors
 /// [`ParseError::Syntax`] if the bytes are not JSON, [`ParseError::Field`] if a field has the wrong type.
 pub fn parse<R: WireRequest>(body: &[u8]) -> Result<R, ParseError> {
+    let value = object(body)?;
+    Ok(R::from_parts(view(&value)?, view(&value)?))
+}
+
+/// Reads a request body that has none of the [`Common`] fields.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_fields<T: DeserializeOwned>(body: &[u8]) -> Result<T, ParseError> {
+    view(&object(body)?)
+}
+
+fn object(body: &[u8]) -> Result<Value, ParseError> {
     let value: Value = serde_json::from_slice(body).map_err(|e| ParseError::Syntax { message: e.to_string() })?;
     if !value.is_object() {
         return Err(ParseError::Field { path: ".".into(), message: "the body must be a JSON object".into() });
     }
-    Ok(R::from_parts(view(&value)?, view(&value)?))
+    Ok(value)
 }
 
 fn view<T: DeserializeOwned>(value: &Value) -> Result<T, ParseError> {
