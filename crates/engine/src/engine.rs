@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     backend::Backend,
+    labels::{LabelHandle, LabelJob, LabelRequest, LabelScores},
     local::{EngineParts, LocalModel},
     request::{Completion, Event, GenerateError, GenerateRequest, ModelLimits, ScoreRequest, Scores, SubmitError},
     scheduler::Scheduler,
@@ -107,6 +108,7 @@ pub enum EngineError {
 pub(crate) enum Job {
     Generate(GenerateJob),
     Score(ScoreJob),
+    Label(LabelJob),
 }
 
 pub(crate) struct GenerateJob {
@@ -126,6 +128,7 @@ impl Job {
         match self {
             Job::Generate(j) => j.events.is_closed(),
             Job::Score(j) => j.answer.is_closed(),
+            Job::Label(j) => j.answer.is_closed(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Job {
         match self {
             Job::Generate(j) => Answer::Event(j.events, Event::Error(error)),
             Job::Score(j) => Answer::Scores(j.answer, Err(error)),
+            Job::Label(j) => Answer::Labels(j.answer, Err(error)),
         }
     }
 }
@@ -142,6 +146,7 @@ impl Job {
 pub(crate) enum Answer {
     Event(mpsc::Sender<Event>, Event),
     Scores(oneshot::Sender<Result<Scores, GenerateError>>, Result<Scores, GenerateError>),
+    Labels(oneshot::Sender<Result<LabelScores, GenerateError>>, Result<LabelScores, GenerateError>),
 }
 
 impl Answer {
@@ -150,6 +155,7 @@ impl Answer {
         match self {
             Answer::Event(events, event) => drop(events.try_send(event)),
             Answer::Scores(answer, scores) => drop(answer.send(scores)),
+            Answer::Labels(answer, labels) => drop(answer.send(labels)),
         }
     }
 }
@@ -357,6 +363,17 @@ impl Engine {
         let (answer, receiver) = oneshot::channel();
         self.submit(Job::Score(ScoreJob { request, answer }))?;
         Ok(ScoreHandle { answer: receiver })
+    }
+
+    /// Queues a request for the likeliest of given labels.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; nothing is queued then.
+    pub fn label(&self, request: LabelRequest) -> Result<LabelHandle, SubmitError> {
+        request.validate(&self.inner.limits)?;
+        let (answer, receiver) = oneshot::channel();
+        self.submit(Job::Label(LabelJob { request, answer, submitted: Instant::now() }))?;
+        Ok(LabelHandle { answer: receiver })
     }
 
     fn submit(&self, job: Job) -> Result<(), SubmitError> {

@@ -9,6 +9,7 @@ mod backend;
 mod draft;
 mod embedder;
 mod engine;
+mod labels;
 mod local;
 mod pages;
 mod request;
@@ -23,6 +24,7 @@ pub use backend::{Backend, TextDecoder};
 pub use bantam_kernels::attention::{KvType, PAGE_TOKENS};
 pub use embedder::{EmbedHandle, Embedder, EmbedderConfig, EmbedderParts, EmbedderStats, Embeddings, TooLong};
 pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle, Speculation};
+pub use labels::{Explore, LabelHandle, LabelRequest, LabelScores, LabelTrie, MAX_LABELS};
 pub use local::EngineParts;
 pub use request::{
     Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, MAX_CONTINUATIONS,

@@ -158,7 +158,7 @@ impl ScoreRequest {
     }
 }
 
-fn check_prompt(prompt: &[u32], limits: &ModelLimits) -> Result<(), SubmitError> {
+pub(crate) fn check_prompt(prompt: &[u32], limits: &ModelLimits) -> Result<(), SubmitError> {
     if prompt.is_empty() {
         return Err(SubmitError::invalid("prompt", "must hold at least one token"));
     }
@@ -168,7 +168,7 @@ fn check_prompt(prompt: &[u32], limits: &ModelLimits) -> Result<(), SubmitError>
     check_ids("prompt", prompt, limits.vocab_size)
 }
 
-fn check_ids(param: &'static str, ids: &[u32], vocab_size: usize) -> Result<(), SubmitError> {
+pub(crate) fn check_ids(param: &'static str, ids: &[u32], vocab_size: usize) -> Result<(), SubmitError> {
     match ids.iter().find(|&&id| id as usize >= vocab_size) {
         Some(id) => {
             Err(SubmitError::invalid(param, format!("token id {id} is outside the vocabulary of {vocab_size} tokens")))
@@ -177,7 +177,7 @@ fn check_ids(param: &'static str, ids: &[u32], vocab_size: usize) -> Result<(), 
     }
 }
 
-fn check_salt(salt: Option<&str>) -> Result<(), SubmitError> {
+pub(crate) fn check_salt(salt: Option<&str>) -> Result<(), SubmitError> {
     match salt {
         Some(s) if s.len() > MAX_SALT_BYTES => {
             Err(SubmitError::invalid("cache_salt", format!("must not be longer than {MAX_SALT_BYTES} bytes")))

@@ -209,7 +209,7 @@ impl Scheduler {
         }
         let mut keep = |s: &mut Sequence| {
             let is_wanted = match &s.task {
-                Task::Generate(_) => count(s.is_cancelled()),
+                Task::Generate(_) | Task::Label(_) => count(s.is_cancelled()),
                 Task::Score(scoring) => self.groups.contains_key(&scoring.group),
             };
             if !is_wanted {
@@ -254,6 +254,11 @@ impl Scheduler {
                 Job::Generate(job) => {
                     let sequence =
                         Sequence::generate(job, self.backend.as_ref(), &self.limits, self.config.speculation);
+                    self.tally.prompt_tokens += sequence.prompt_len() as u64;
+                    return Some(sequence);
+                }
+                Job::Label(job) => {
+                    let sequence = Sequence::label(job, self.backend.as_ref());
                     self.tally.prompt_tokens += sequence.prompt_len() as u64;
                     return Some(sequence);
                 }
@@ -443,6 +448,18 @@ impl Scheduler {
                         ended.push((planned.index, None));
                     }
                 }
+                Outcome::Branched(Some(branches)) => {
+                    if let Some(finished) = sequence.branch(&branches) {
+                        self.tally.cached_tokens += sequence.cached as u64;
+                        self.tally.finish(&finished);
+                        self.answers.push(finished.answer);
+                        ended.push((planned.index, None));
+                    }
+                }
+                Outcome::Branched(None) => {
+                    let position = sequence.computed - 1;
+                    ended.push((planned.index, Some(GenerateError::NonFinite { position })));
+                }
                 Outcome::Computed | Outcome::NonFinite(_) => {}
             }
         }
@@ -513,13 +530,13 @@ impl Scheduler {
     fn fail_sequence(&mut self, index: usize, error: GenerateError) {
         let mut sequence = self.running.remove(index);
         sequence.release(&mut self.pages);
-        self.tell(&sequence, error);
+        self.tell(&mut sequence, error);
     }
 
     /// Answers a sequence's client with an error; the rest of its group is swept away before the next step.
-    fn tell(&mut self, sequence: &Sequence, error: GenerateError) {
+    fn tell(&mut self, sequence: &mut Sequence, error: GenerateError) {
         let answer = match &sequence.task {
-            Task::Generate(_) => sequence.failure(error),
+            Task::Generate(_) | Task::Label(_) => sequence.failure(error),
             Task::Score(scoring) => {
                 self.groups.remove(&scoring.group).map(|group| Answer::Scores(group.answer, Err(error)))
             }
@@ -533,8 +550,8 @@ impl Scheduler {
         self.panics += 1;
         tracing::error!(in_a_row = self.panics, "a step of the engine panicked; the requests in it have failed");
         self.pages = Pages::new(self.backend.n_pages(), &self.config.pinned_prompts);
-        for sequence in std::mem::take(&mut self.running) {
-            self.tell(&sequence, GenerateError::EngineFailed { why: "a step panicked; see the log".into() });
+        for mut sequence in std::mem::take(&mut self.running) {
+            self.tell(&mut sequence, GenerateError::EngineFailed { why: "a step panicked; see the log".into() });
         }
         self.waiting.iter_mut().for_each(Sequence::forget_pages);
         if catch_unwind(AssertUnwindSafe(|| self.backend.reset())).is_err() {
@@ -546,7 +563,7 @@ impl Scheduler {
         let waiting = std::mem::take(&mut self.waiting);
         for mut sequence in std::mem::take(&mut self.running).into_iter().chain(waiting) {
             sequence.release(&mut self.pages);
-            self.tell(&sequence, error.clone());
+            self.tell(&mut sequence, error.clone());
         }
         let groups = self.groups.drain().map(|(_, group)| Answer::Scores(group.answer, Err(error.clone())));
         let jobs: Vec<Job> = self.shared.lock().take(usize::MAX).collect();

@@ -15,6 +15,7 @@ use crate::{
     backend::{Backend, TextDecoder},
     draft::Drafter,
     engine::{Answer, GenerateJob, Speculation},
+    labels::{LabelJob, LabelSearch},
     pages::{Namespace, PageKey, Pages, Parent},
     request::{Event, FinishReason, GenerateError, GenerateRequest, ModelLimits, Timings, TokenLogprob, Usage},
     rng,
@@ -42,6 +43,7 @@ pub(crate) struct Sequence {
 pub(crate) enum Task {
     Generate(Box<Generating>),
     Score(Scoring),
+    Label(Box<LabelSearch>),
 }
 
 /// The answer so far.
@@ -79,6 +81,8 @@ pub(crate) enum Outcome {
     Drawn(Vec<Option<(u32, Option<TokenLogprob>)>>),
     /// Log-probability and likeliest token per row.
     Scored(Vec<(f32, u32)>),
+    /// Log-probabilities of the labels' tokens that may follow; `None` where they are no numbers.
+    Branched(Option<Vec<f64>>),
     /// The hidden state became NaN or infinite here.
     NonFinite(usize),
 }
@@ -156,13 +160,25 @@ impl Sequence {
         Self::new(prompt.len(), tokens, namespace, Task::Score(scoring))
     }
 
+    pub(crate) fn label(job: LabelJob, backend: &dyn Backend) -> Self {
+        let prompt = job.request.prompt.clone();
+        let rope = backend.rope_set(prompt.len() + job.request.labels.depth());
+        let namespace = Arc::new(Namespace { salt: job.request.cache_salt.clone(), rope });
+        let (search, path) = LabelSearch::new(job);
+        Self::new(prompt.len(), [prompt, path].concat(), namespace, Task::Label(Box::new(search)))
+    }
+
     fn new(prompt_len: usize, tokens: Vec<u32>, namespace: Arc<Namespace>, task: Task) -> Self {
         Sequence { tokens, computed: 0, pages: Vec::new(), task, namespace, prompt_len, cached: 0, preempted: false }
     }
 
     /// Nobody waits for the answer. Scores are asked for through their group.
     pub(crate) fn is_cancelled(&self) -> bool {
-        matches!(&self.task, Task::Generate(g) if g.events.is_closed())
+        match &self.task {
+            Task::Generate(g) => g.events.is_closed(),
+            Task::Label(search) => search.is_cancelled(),
+            Task::Score(_) => false,
+        }
     }
 
     pub(crate) fn prompt_len(&self) -> usize {
@@ -173,7 +189,7 @@ impl Sequence {
     /// looked up in the row before it.
     pub(crate) fn to_compute(&self) -> usize {
         match &self.task {
-            Task::Generate(_) => self.tokens.len(),
+            Task::Generate(_) | Task::Label(_) => self.tokens.len(),
             Task::Score(_) => self.tokens.len() - 1,
         }
     }
@@ -182,6 +198,8 @@ impl Sequence {
     fn first_wanted(&self) -> usize {
         match &self.task {
             Task::Generate(_) => self.tokens.len() - 1,
+            // A search goes back to the end of its prompt: what follows is its own.
+            Task::Label(_) => self.prompt_len - 1,
             Task::Score(s) => self.prompt_len - 1 + s.scored,
         }
     }
@@ -238,7 +256,11 @@ impl Sequence {
 
     /// Puts pages that have become full into the tree.
     fn publish(&mut self, before: usize, pages: &mut Pages) {
-        for n in before / PAGE_TOKENS..self.computed / PAGE_TOKENS {
+        let last = match &self.task {
+            Task::Label(_) => self.computed.min(self.prompt_len),
+            Task::Generate(_) | Task::Score(_) => self.computed,
+        };
+        for n in before / PAGE_TOKENS..last / PAGE_TOKENS {
             if let Some(key) = self.page_key(n) {
                 self.pages[n] = pages.publish(self.pages[n], key);
                 if self.namespace.salt.is_none() {
@@ -283,8 +305,8 @@ impl Sequence {
         let start = self.computed;
         let end = (start + rows).min(self.to_compute());
         match &self.task {
-            Task::Generate(_) if end == self.tokens.len() => (start..end, LogitsWanted::Last),
-            Task::Generate(_) => (start..end, LogitsWanted::None),
+            Task::Generate(_) | Task::Label(_) if end == self.tokens.len() => (start..end, LogitsWanted::Last),
+            Task::Generate(_) | Task::Label(_) => (start..end, LogitsWanted::None),
             Task::Score(_) if start < self.first_wanted() => (start..end.min(self.first_wanted()), LogitsWanted::None),
             Task::Score(_) => (start..end.min(start + score_rows), LogitsWanted::All),
         }
@@ -342,6 +364,7 @@ impl Sequence {
         }
         match &self.task {
             Task::Generate(g) => Outcome::Drawn(g.draw(cpu, self.tokens.len(), rows.chunks_exact(vocab), scratch)),
+            Task::Label(search) => Outcome::Branched(search.branches(rows)),
             Task::Score(_) => {
                 let targets = self.tokens[first + 1..].iter();
                 let scores = rows.chunks_exact(vocab).zip(targets);
@@ -401,9 +424,27 @@ impl Sequence {
         Some(Finished { answer, timings, in_batch: now.duration_since(g.taken_up) })
     }
 
+    /// Takes a label search's row; `Some` if it was the last.
+    pub(crate) fn branch(&mut self, branches: &[f64]) -> Option<Finished> {
+        let Task::Label(search) = &mut self.task else { return None };
+        let Some(path) = search.take(branches) else {
+            let (scores, in_batch) = search.finish(self.prompt_len, self.cached);
+            let timings = scores.timings;
+            return Some(Finished { answer: Answer::Labels(search.take_answer()?, Ok(scores)), timings, in_batch });
+        };
+        // What this path has in common with the last one is computed already.
+        let common = self.tokens[self.prompt_len..].iter().zip(&path).take_while(|(a, b)| a == b).count();
+        self.tokens.truncate(self.prompt_len + common);
+        self.tokens.extend_from_slice(&path[common..]);
+        self.computed = self.computed.min(self.prompt_len + common).min(self.tokens.len() - 1);
+        search.count(path.len() - common);
+        None
+    }
+
     /// What the client of a generation that failed is to hear. Scores are answered through their group.
-    pub(crate) fn failure(&self, error: GenerateError) -> Option<Answer> {
-        match &self.task {
+    pub(crate) fn failure(&mut self, error: GenerateError) -> Option<Answer> {
+        match &mut self.task {
+            Task::Label(search) => search.take_answer().map(|answer| Answer::Labels(answer, Err(error))),
             Task::Generate(g) => Some(Answer::Event(g.events.clone(), Event::Error(error))),
             Task::Score(_) => None,
         }
