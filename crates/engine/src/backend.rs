@@ -4,8 +4,12 @@
 //! nothing of layers or weights. The seam is narrow so that its rules can be tested against a toy whose "logits" are a
 //! hash of what the pages hold: a page that is shared, freed or overwritten wrongly changes the toy's answer at once.
 
+use std::sync::Arc;
+
 use bantam_kernels::Cpu;
 use bantam_models::{ForwardError, NonFinite, RopeSet, SeqChunk};
+
+use crate::grammar::Vocabulary;
 
 /// Turns a growing sequence of token ids into text.
 pub trait TextDecoder: Send + Sync {
@@ -29,6 +33,8 @@ pub trait Backend: Send {
     fn rope_set(&self, total_len: usize) -> RopeSet;
     /// A decoder for what follows `prompt`.
     fn text_decoder(&self, prompt: &[u32]) -> Box<dyn TextDecoder>;
+    /// What its tokens stand for, as grammars see them.
+    fn vocabulary(&self) -> Arc<dyn Vocabulary>;
     /// The threads that compute, also used to draw tokens for many sequences at once.
     fn cpu(&self) -> &Cpu;
     /// Computes one step; answers one entry per chunk, the rows wanted (`[n_wanted][vocab_size]`).

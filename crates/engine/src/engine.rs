@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     backend::Backend,
+    grammar::{Compiler, Grammar, GrammarError, GrammarMatcher, GrammarSource, Vocabulary},
     labels::{LabelHandle, LabelJob, LabelRequest, LabelScores},
     local::{EngineParts, LocalModel},
     request::{Completion, Event, GenerateError, GenerateRequest, ModelLimits, ScoreRequest, Scores, SubmitError},
@@ -45,6 +46,8 @@ pub struct EngineConfig {
     pub score_rows: usize,
     /// Whether answers are drafted ahead; no answer depends on it.
     pub speculation: Speculation,
+    /// Whether tokens that a grammar forces are taken without asking the model; no answer depends on it.
+    pub jump_forward: JumpForward,
     /// Beginnings of prompts, in tokens. Their full pages, computed by the first request that starts so (without a
     /// `cache_salt`), are kept for good, which leaves that much less of the pool for sequences.
     pub pinned_prompts: Vec<Vec<u32>>,
@@ -58,6 +61,16 @@ pub enum Speculation {
     /// From the prompt and the answer so far, where they read like the text now does.
     #[default]
     Lookup,
+}
+
+/// What is done with tokens that a grammar forces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JumpForward {
+    /// Each takes a step of its own.
+    Off,
+    /// They are taken at once, and computed together with the next token's row.
+    #[default]
+    Forced,
 }
 
 /// Memory for keys and values.
@@ -80,6 +93,7 @@ impl Default for EngineConfig {
             prefill_chunk: 256,
             score_rows: 32,
             speculation: Speculation::default(),
+            jump_forward: JumpForward::default(),
             pinned_prompts: Vec::new(),
         }
     }
@@ -113,6 +127,8 @@ pub(crate) enum Job {
 
 pub(crate) struct GenerateJob {
     pub(crate) request: GenerateRequest,
+    /// The answer's way through the request's grammar.
+    pub(crate) grammar: Option<Box<GrammarMatcher>>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) submitted: Instant,
 }
@@ -219,6 +235,9 @@ struct Inner {
     shared: Arc<Shared>,
     limits: ModelLimits,
     config: EngineConfig,
+    vocabulary: Arc<dyn Vocabulary>,
+    /// Made when the first grammar is asked for.
+    grammars: OnceLock<Result<Compiler, GrammarError>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -315,6 +334,7 @@ impl Engine {
             }),
             wake: Condvar::new(),
         });
+        let vocabulary = backend.vocabulary();
         let mut scheduler = Scheduler::new(backend, config.clone(), limits, Arc::clone(&shared));
         let closing = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("bantam-engine".into()).spawn(move || {
@@ -323,7 +343,9 @@ impl Engine {
             }
             closing.close();
         })?;
-        Ok(Engine { inner: Arc::new(Inner { shared, limits, config, thread: Mutex::new(Some(thread)) }) })
+        let grammars = OnceLock::new();
+        let thread = Mutex::new(Some(thread));
+        Ok(Engine { inner: Arc::new(Inner { shared, limits, config, vocabulary, grammars, thread }) })
     }
 
     /// What requests are checked against.
@@ -341,16 +363,30 @@ impl Engine {
         &self.inner.config
     }
 
+    /// Compiles a grammar for this model's vocabulary, or finds it among those compiled last. This is CPU work, usually
+    /// of a few milliseconds, on the calling thread; the first time, the vocabulary is indexed too.
+    ///
+    /// # Errors
+    /// [`GrammarError`] says what of it is not supported, too large or wrong.
+    pub fn compile_grammar(&self, source: &GrammarSource) -> Result<Grammar, GrammarError> {
+        let compiler = self.inner.grammars.get_or_init(|| Compiler::new(Arc::clone(&self.inner.vocabulary)));
+        compiler.as_ref().map_err(Clone::clone)?.compile(source)
+    }
+
     /// Queues a request for an answer.
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing is queued then.
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
         request.validate(&self.inner.limits)?;
+        if request.grammar.as_ref().is_some_and(|grammar| !grammar.is_over(&self.inner.vocabulary)) {
+            return Err(SubmitError::invalid("grammar", "was compiled for another model"));
+        }
+        let grammar = request.grammar.as_ref().map(|grammar| Box::new(grammar.matcher()));
         // One event per token and one at the end: the engine's sends never find the channel full.
         let capacity = request.token_limit(&self.inner.limits).saturating_add(1);
         let (events, receiver) = mpsc::channel(capacity.min(tokio::sync::Semaphore::MAX_PERMITS));
-        self.submit(Job::Generate(GenerateJob { request, events, submitted: Instant::now() }))?;
+        self.submit(Job::Generate(GenerateJob { request, grammar, events, submitted: Instant::now() }))?;
         Ok(Generation { events: receiver })
     }
 

@@ -1,4 +1,4 @@
-//! Scheduler, continuous batching, paged prefix cache and sampling; sentence vectors.
+//! Scheduler, continuous batching, paged prefix cache, sampling and constrained decoding; sentence vectors.
 //!
 //! An [`Engine`] is a handle to one thread that owns one model. Any number of callers queue requests; the thread runs
 //! all of them together, a few rows of each per step, and answers each through its own channel. What comes out for a
@@ -9,6 +9,7 @@ mod backend;
 mod draft;
 mod embedder;
 mod engine;
+mod grammar;
 mod labels;
 mod local;
 mod pages;
@@ -23,7 +24,11 @@ mod stop;
 pub use backend::{Backend, TextDecoder};
 pub use bantam_kernels::attention::{KvType, PAGE_TOKENS};
 pub use embedder::{EmbedHandle, Embedder, EmbedderConfig, EmbedderParts, EmbedderStats, Embeddings, TooLong};
-pub use engine::{Engine, EngineConfig, EngineError, Generation, KvBudget, ScoreHandle, Speculation};
+pub use engine::{Engine, EngineConfig, EngineError, Generation, JumpForward, KvBudget, ScoreHandle, Speculation};
+pub use grammar::{
+    Grammar, GrammarError, GrammarFault, GrammarMatcher, GrammarSource, MAX_CHOICES, MAX_GRAMMAR_BYTES,
+    MAX_REGEX_BYTES, MAX_SCHEMA_BYTES, MaskTimes, Next, TokenSet, Vocabulary,
+};
 pub use labels::{Explore, LabelHandle, LabelRequest, LabelScores, LabelTrie, MAX_LABELS};
 pub use local::EngineParts;
 pub use request::{

@@ -9,6 +9,7 @@ use bantam_models::{ForwardError, KvPool, Model, NonFinite, RopeSet, Scratch, Se
 use crate::{
     backend::{Backend, TextDecoder},
     engine::{EngineConfig, EngineError, KvBudget},
+    grammar::Vocabulary,
 };
 
 /// What an engine is made of.
@@ -70,6 +71,10 @@ impl Backend for LocalModel {
         Box::new(Detokenizer::new(Arc::clone(&self.parts.tokenizer), options))
     }
 
+    fn vocabulary(&self) -> Arc<dyn Vocabulary> {
+        Arc::clone(&self.parts.tokenizer) as Arc<dyn Vocabulary>
+    }
+
     fn cpu(&self) -> &Cpu {
         &self.parts.cpu
     }
@@ -81,6 +86,28 @@ impl Backend for LocalModel {
 
     fn reset(&mut self) {
         self.scratch = Scratch::new();
+    }
+}
+
+impl Vocabulary for Tokenizer {
+    fn len(&self) -> usize {
+        self.vocab_size()
+    }
+
+    fn text(&self, id: u32) -> Option<&[u8]> {
+        self.token_bytes(id).filter(|_| !self.is_special(id))
+    }
+
+    fn name(&self, id: u32) -> Option<&str> {
+        self.token_str(id)
+    }
+
+    fn encode(&self, text: &str) -> Vec<u32> {
+        self.encode_continuation(text).unwrap_or_default()
+    }
+
+    fn eog(&self) -> &[u32] {
+        Tokenizer::eog(self)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::sampling::SamplingParams;
+use crate::{grammar::Grammar, sampling::SamplingParams};
 
 /// Most stop strings a request may carry.
 pub const MAX_STOP_STRINGS: usize = 16;
@@ -37,7 +37,8 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// Token ids that end the answer, besides the model's own end-of-generation tokens.
     pub stop_tokens: Vec<u32>,
-    /// Goes on past the model's end-of-generation tokens (benchmarks); `stop` and `stop_tokens` still hold.
+    /// Goes on past the model's end-of-generation tokens (benchmarks); `stop` and `stop_tokens` still hold. An
+    /// answer with a grammar ends as ever.
     pub ignore_eos: bool,
     /// Reports the log-probability of each token and of this many most likely alternatives (0 to [`MAX_LOGPROBS`]).
     pub logprobs: Option<usize>,
@@ -45,6 +46,9 @@ pub struct GenerateRequest {
     pub choice_index: u32,
     /// Requests share cached prompt pages only with requests of the same salt.
     pub cache_salt: Option<String>,
+    /// What the answer must follow. Tokens that it does not allow cannot be drawn, and the answer ends where it is
+    /// complete; one that ends with [`FinishReason::Length`] is a beginning that may not be valid by itself.
+    pub grammar: Option<Grammar>,
 }
 
 impl GenerateRequest {
@@ -60,6 +64,7 @@ impl GenerateRequest {
             logprobs: None,
             choice_index: 0,
             cache_salt: None,
+            grammar: None,
         }
     }
 
@@ -241,6 +246,14 @@ pub enum GenerateError {
         /// Index of the last token (prompt included) that was being computed.
         position: usize,
     },
+    /// The grammar asks for more work than is allowed; a simpler one can be followed.
+    #[error("the answer cannot go on after {tokens} tokens: {why}")]
+    Grammar {
+        /// Tokens of the answer until then.
+        tokens: usize,
+        /// What the grammar engine said.
+        why: String,
+    },
     /// The model refused the step or the engine failed inside it; the request may be sent again.
     #[error("the engine failed while computing this request: {why}")]
     EngineFailed {
@@ -284,7 +297,7 @@ pub enum Event {
     Error(GenerateError),
 }
 
-/// Log-probability of a token under the model's raw distribution (before bias, penalties and temperature).
+/// Log-probability of a token under the model's raw distribution (before grammar, bias, penalties and temperature).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
     /// Natural logarithm of the token's probability.
@@ -296,7 +309,7 @@ pub struct TokenLogprob {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FinishReason {
-    /// An end-of-generation token, a stop token or a stop string.
+    /// An end-of-generation token, a stop token, a stop string, or a grammar that is complete.
     Stop,
     /// `max_tokens` or the end of the context.
     Length,

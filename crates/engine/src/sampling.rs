@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use bantam_kernels::{Cpu, ops};
 
 use crate::{
+    grammar::TokenSet,
     request::{SubmitError, TokenLogprob},
     rng,
 };
@@ -174,22 +175,27 @@ impl Scratch {
     }
 }
 
-/// Draws the next token from a row of logits; `None` if no token has a finite logit.
+/// Draws the next token from a row of logits, from those allowed if not all are; `None` if none has a finite logit.
 pub(crate) fn draw(
     cpu: &Cpu,
     logits: &[f32],
     params: &SamplingParams,
     history: &History,
     key: DrawKey,
+    allowed: Option<&TokenSet>,
     scratch: &mut Scratch,
 ) -> Option<u32> {
-    let untouched = params.logit_bias.is_empty() && history.seen.is_empty() && history.counts.is_empty();
+    let untouched =
+        allowed.is_none() && params.logit_bias.is_empty() && history.seen.is_empty() && history.counts.is_empty();
     let greedy = params.temperature == 0.0 || params.top_k == 1;
     if untouched && greedy {
         return argmax(cpu, logits);
     }
     let row = scratch.copy(logits);
     history.adjust(params, row);
+    if let Some(allowed) = allowed {
+        allowed.mask(row);
+    }
     let best = argmax(cpu, row)?;
     if greedy {
         return Some(best);

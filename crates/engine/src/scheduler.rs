@@ -5,7 +5,11 @@
 //! as they grow. When none is left, the youngest sequence gives up all of its own and is computed again later, which
 //! changes nothing in its answer; the oldest is never made to wait, and fits the pool alone, so there is always one
 //! that gets done. A sequence whose next page is just being computed by an older one waits for that page instead of
-//! computing it too. What decoding leaves of [`DECODE_ROWS`] goes to drafts, which take no page from anybody.
+//! computing it too. What decoding leaves of [`DECODE_ROWS`] goes to drafts, which take no page from anybody. Tokens that
+//! a grammar forces after a drawn one are rows of the same step; all but the first are taken from the prompts' budget.
+//!
+//! What a grammar allows next is found in the parallel section that draws, as soon as the token before it is known:
+//! one sequence per thread of the same team, so no core ever has two things to do. It takes a hundredth of a step.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -22,10 +26,11 @@ use tokio::sync::oneshot;
 use crate::{
     backend::Backend,
     engine::{Answer, EngineConfig, Job, Phase, ScoreJob, Shared},
+    grammar::MaskTimes,
     pages::{Namespace, PageKey, Pages},
-    request::{ContinuationScore, GenerateError, ModelLimits, ScoreRequest, Scores, Timings, TokenLogprob},
+    request::{ContinuationScore, GenerateError, ModelLimits, ScoreRequest, Scores, Timings},
     sampling::Scratch,
-    sequence::{Finished, Outcome, Scoring, Sequence, Task},
+    sequence::{Drawn, Draws, End, Finished, Outcome, Scoring, Sequence, Task},
     stats::EngineStats,
 };
 
@@ -65,6 +70,8 @@ struct Tally {
     generated_tokens: u64,
     drafted_tokens: u64,
     accepted_tokens: u64,
+    forced_tokens: u64,
+    masks: MaskTimes,
     scored_tokens: u64,
     cancelled: u64,
     failed: u64,
@@ -252,8 +259,7 @@ impl Scheduler {
             }
             match job {
                 Job::Generate(job) => {
-                    let sequence =
-                        Sequence::generate(job, self.backend.as_ref(), &self.limits, self.config.speculation);
+                    let sequence = Sequence::generate(job, self.backend.as_ref(), &self.limits, &self.config);
                     self.tally.prompt_tokens += sequence.prompt_len() as u64;
                     return Some(sequence);
                 }
@@ -304,18 +310,19 @@ impl Scheduler {
     fn plan(&mut self) -> Vec<Planned> {
         let mut plan = Vec::new();
         // Preemption shortens `running` from its end while these loops go through it from its start.
+        let mut rows = self.config.prefill_chunk;
         let mut index = 0;
         while index < self.running.len() {
             let s = &self.running[index];
             if s.is_decoding() {
-                let range = s.computed..s.tokens.len();
+                let (range, logits) = s.next_range(1 + rows, 0);
                 if self.make_room(index, range.end) {
-                    plan.push(Planned { index, range, logits: LogitsWanted::Last });
+                    rows -= range.len() - 1;
+                    plan.push(Planned { index, range, logits });
                 }
             }
             index += 1;
         }
-        let mut rows = self.config.prefill_chunk;
         let mut score_rows = self.config.score_rows;
         let mut being_filled = HashSet::new();
         let mut index = 0;
@@ -338,7 +345,7 @@ impl Scheduler {
     /// Adds drafts to the rows of decoding sequences, in equal shares: the first token of a draft is the surest.
     fn plan_drafts(&mut self, plan: &mut [Planned]) {
         let decoding: Vec<_> = plan.iter_mut().filter(|p| self.running[p.index].is_decoding()).collect();
-        let mut rows = DECODE_ROWS.saturating_sub(decoding.len());
+        let mut rows = DECODE_ROWS.saturating_sub(decoding.iter().map(|p| p.range.len()).sum());
         let n_decoding = decoding.len();
         for (i, planned) in decoding.into_iter().enumerate() {
             let share = rows.div_ceil(n_decoding - i);
@@ -471,31 +478,41 @@ impl Scheduler {
         }
     }
 
-    /// Takes drawn tokens in their order; `Some` when the sequence has ended, well or with an error. Those after the
-    /// first were drafted, and their rows computed in the same step.
-    fn take_draws(
-        &mut self,
-        index: usize,
-        draws: Vec<Option<(u32, Option<TokenLogprob>)>>,
-    ) -> Option<Result<(), GenerateError>> {
+    /// Takes drawn tokens in their order; `Some` when the sequence has ended, well or with an error. The rows of those
+    /// that were drafted were computed in the same step.
+    fn take_draws(&mut self, index: usize, draws: Draws) -> Option<Result<(), GenerateError>> {
         let sequence = &mut self.running[index];
-        for (i, drawn) in draws.into_iter().enumerate() {
-            if i > 0 {
-                sequence.advance(sequence.tokens.len(), &mut self.pages);
-            }
-            let Some((id, logprob)) = drawn else {
-                return Some(Err(GenerateError::NonFinite { position: sequence.computed - 1 }));
-            };
+        if let Some(times) = sequence.take_mask_times() {
+            self.tally.masks.merge(&times);
+        }
+        let Draws { tokens, accepted, forced, end } = draws;
+        let n_tokens = tokens.len();
+        for (i, (id, logprob)) in tokens.into_iter().enumerate() {
             self.tally.generated_tokens += 1;
-            self.tally.accepted_tokens += u64::from(i > 0);
-            if let Some(finished) = sequence.push(id, logprob, self.backend.eog()) {
+            self.tally.accepted_tokens += u64::from(i > 0 && i <= accepted);
+            self.tally.forced_tokens += u64::from(i + forced >= n_tokens);
+            let is_complete = i + 1 == n_tokens && matches!(end, Some(End::Complete));
+            if let Some(finished) = sequence.push(Drawn { id, logprob, is_complete }, self.backend.eog()) {
                 self.tally.cached_tokens += sequence.cached as u64;
                 self.tally.finish(&finished);
                 self.answers.push(finished.answer);
                 return Some(Ok(()));
             }
+            if i < accepted {
+                sequence.advance(sequence.tokens.len(), &mut self.pages);
+            }
         }
-        None
+        sequence.note_fresh();
+        match end? {
+            End::NonFinite => Some(Err(GenerateError::NonFinite { position: sequence.computed - 1 })),
+            End::Fault(fault) => {
+                Some(Err(GenerateError::Grammar { tokens: sequence.n_drawn(), why: fault.to_string() }))
+            }
+            End::Complete => {
+                let why = "its grammar was complete before it".to_owned();
+                Some(Err(GenerateError::Grammar { tokens: sequence.n_drawn(), why }))
+            }
+        }
     }
 
     /// Notes log-probabilities; true when the sequence has all of its own.
@@ -582,6 +599,7 @@ impl Scheduler {
     fn publish_stats(&mut self) {
         let t = std::mem::take(&mut self.tally);
         let mut inbox = self.shared.lock();
+        inbox.stats.masks.merge(&t.masks);
         inbox.ready = self.panics < PANICS_UNTIL_NOT_READY;
         for in_batch in t.in_batch {
             // An eighth of each new sample: some ten requests until the estimate has moved.
@@ -601,6 +619,7 @@ impl Scheduler {
             generated_tokens: s.generated_tokens + t.generated_tokens,
             drafted_tokens: s.drafted_tokens + t.drafted_tokens,
             accepted_tokens: s.accepted_tokens + t.accepted_tokens,
+            forced_tokens: s.forced_tokens + t.forced_tokens,
             scored_tokens: s.scored_tokens + t.scored_tokens,
             finished_requests: s.finished_requests + t.finished,
             cancelled_requests: s.cancelled_requests + t.cancelled,

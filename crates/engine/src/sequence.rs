@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     ops::Range,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use crate::{
     backend::{Backend, TextDecoder},
     draft::Drafter,
-    engine::{Answer, GenerateJob, Speculation},
+    engine::{Answer, EngineConfig, GenerateJob, JumpForward, Speculation},
+    grammar::{GrammarFault, GrammarMatcher, MaskTimes, Next},
     labels::{LabelJob, LabelSearch},
     pages::{Namespace, PageKey, Pages, Parent},
     request::{Event, FinishReason, GenerateError, GenerateRequest, ModelLimits, Timings, TokenLogprob, Usage},
@@ -22,6 +23,9 @@ use crate::{
     sampling::{self, DrawKey, History, Scratch},
     stop::StopMatcher,
 };
+
+/// Most tokens that are taken at once because a grammar forces them; the rest of a longer run comes a step later.
+const MAX_FORCED: usize = 64;
 
 /// A sequence and the pages it holds. All its full pages are in the prefix tree.
 pub(crate) struct Sequence {
@@ -59,6 +63,12 @@ pub(crate) struct Generating {
     drafter: Option<Drafter>,
     /// The last token and the draft that follows it, while a step verifies them.
     verify: Vec<u32>,
+    /// How far the answer is in its grammar. It takes each token when it is drawn, beside those of other sequences,
+    /// and finds out at once what may follow.
+    grammar: Option<Mutex<GrammarMatcher>>,
+    jump_forward: JumpForward,
+    /// Tokens at the end of the sequence that the last step gave and that are to be computed together.
+    fresh: usize,
     submitted: Instant,
     taken_up: Instant,
     first_token: Option<Instant>,
@@ -76,15 +86,44 @@ pub(crate) struct Scoring {
 pub(crate) enum Outcome {
     /// No logits were wanted yet.
     Computed,
-    /// The next tokens: one, and one more for each token of the draft that it was drawn like; `None` where none could
-    /// be drawn.
-    Drawn(Vec<Option<(u32, Option<TokenLogprob>)>>),
+    /// The next tokens.
+    Drawn(Draws),
     /// Log-probability and likeliest token per row.
     Scored(Vec<(f32, u32)>),
     /// Log-probabilities of the labels' tokens that may follow; `None` where they are no numbers.
     Branched(Option<Vec<f64>>),
     /// The hidden state became NaN or infinite here.
     NonFinite(usize),
+}
+
+/// The next tokens of an answer: one, one more for each token of the draft that it was drawn like, and those that the
+/// grammar forces after them.
+#[derive(Default)]
+pub(crate) struct Draws {
+    pub(crate) tokens: Vec<(u32, Option<TokenLogprob>)>,
+    /// How many of the draft's tokens were drawn: so many of `tokens` have been through the model.
+    pub(crate) accepted: usize,
+    /// How many of the last of them no row of logits was looked at for.
+    pub(crate) forced: usize,
+    pub(crate) end: Option<End>,
+}
+
+/// A token on its way into its sequence.
+pub(crate) struct Drawn {
+    pub(crate) id: u32,
+    pub(crate) logprob: Option<TokenLogprob>,
+    /// The grammar allows nothing after it.
+    pub(crate) is_complete: bool,
+}
+
+/// Why nothing comes after some tokens.
+pub(crate) enum End {
+    /// The grammar allows nothing more.
+    Complete,
+    /// The grammar cannot be followed.
+    Fault(GrammarFault),
+    /// No token had a finite logit.
+    NonFinite,
 }
 
 /// A finished generation.
@@ -104,22 +143,88 @@ impl Generating {
         position: usize,
         rows: impl Iterator<Item = &'a [f32]>,
         scratch: &mut Scratch,
-    ) -> Vec<Option<(u32, Option<TokenLogprob>)>> {
+    ) -> Draws {
         let GenerateRequest { sampling, logprobs, choice_index, .. } = &self.request;
+        let mut grammar = self.grammar();
         let mut history = Cow::Borrowed(&self.history);
-        let mut draws = Vec::new();
+        let mut draws = Draws::default();
         let mut rows = rows.enumerate().peekable();
         while let Some((i, row)) = rows.next() {
             let key = DrawKey { seed: self.seed, choice_index: *choice_index, position: position + i };
-            let drawn = sampling::draw(cpu, row, sampling, &history, key, scratch);
-            draws.push(drawn.map(|id| (id, logprobs.map(|n| sampling::logprob(cpu, row, id, n, scratch)))));
-            match (drawn, rows.peek()) {
-                (Some(id), Some(_)) if self.verify.get(i + 1) == Some(&id) => history.to_mut().push(sampling, id),
+            let draw = |allowed, scratch: &mut Scratch| {
+                sampling::draw(cpu, row, sampling, &history, key, allowed, scratch).ok_or(End::NonFinite)
+            };
+            let drawn = match grammar.as_deref_mut().map(GrammarMatcher::allowed) {
+                None => draw(None, scratch),
+                Some(Ok(Next::AnyOf(allowed))) => draw(Some(allowed), scratch),
+                Some(Ok(Next::Forced(id))) => Ok(*id),
+                Some(Ok(Next::Complete)) => Err(End::Complete),
+                Some(Err(fault)) => Err(End::Fault(fault)),
+            };
+            let id = match drawn {
+                Ok(id) => id,
+                Err(end) => {
+                    draws.end = Some(end);
+                    return draws;
+                }
+            };
+            draws.tokens.push((id, logprobs.map(|n| sampling::logprob(cpu, row, id, n, scratch))));
+            if let Some(grammar) = &mut grammar
+                && let Err(end) = follow(grammar, id)
+            {
+                draws.end = Some(end);
+                return draws;
+            }
+            match rows.peek() {
+                Some(_) if self.verify.get(i + 1) == Some(&id) => {
+                    draws.accepted += 1;
+                    history.to_mut().push(sampling, id);
+                }
                 _ => break,
             }
         }
+        if let Some(grammar) = &mut grammar {
+            self.jump(grammar, &mut draws);
+        }
         draws
     }
+
+    /// Takes the tokens that the grammar forces next, and finds out what may come after them.
+    fn jump(&self, grammar: &mut GrammarMatcher, draws: &mut Draws) {
+        // A log-probability needs the row of logits before its token.
+        let most = match self.jump_forward {
+            JumpForward::Forced if self.request.logprobs.is_none() => MAX_FORCED,
+            _ => 0,
+        };
+        while self.drawn + draws.tokens.len() < self.limit {
+            match grammar.allowed() {
+                Ok(Next::Forced(id)) if draws.forced < most => {
+                    let id = *id;
+                    draws.tokens.push((id, None));
+                    draws.forced += 1;
+                    if let Err(end) = follow(grammar, id) {
+                        draws.end = Some(end);
+                        return;
+                    }
+                }
+                Ok(_) => return,
+                Err(fault) => {
+                    draws.end = Some(End::Fault(fault));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn grammar(&self) -> Option<MutexGuard<'_, GrammarMatcher>> {
+        self.grammar.as_ref().map(|grammar| grammar.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Goes on with a token; an error is an end.
+fn follow(grammar: &mut GrammarMatcher, id: u32) -> Result<(), End> {
+    grammar.take(id).map_err(End::Fault)?;
+    if grammar.is_complete() { Err(End::Complete) } else { Ok(()) }
 }
 
 impl Sequence {
@@ -127,9 +232,9 @@ impl Sequence {
         job: GenerateJob,
         backend: &dyn Backend,
         limits: &ModelLimits,
-        speculation: Speculation,
+        config: &EngineConfig,
     ) -> Self {
-        let GenerateJob { mut request, events, submitted } = job;
+        let GenerateJob { mut request, grammar, events, submitted } = job;
         let tokens = std::mem::take(&mut request.prompt);
         let limit = request.max_tokens.unwrap_or(usize::MAX).min(limits.context_length.saturating_sub(tokens.len()));
         let rope = backend.rope_set(tokens.len() + limit);
@@ -141,11 +246,14 @@ impl Sequence {
             seed: request.sampling.seed.unwrap_or_else(rng::fresh_seed),
             limit,
             drawn: 0,
-            drafter: match speculation {
+            drafter: match config.speculation {
                 Speculation::Off => None,
                 Speculation::Lookup => Some(Drafter::new(tokens.len().saturating_add(limit))),
             },
             verify: Vec::new(),
+            grammar: grammar.map(|matcher| Mutex::new(*matcher)),
+            jump_forward: config.jump_forward,
+            fresh: 1,
             submitted,
             taken_up: Instant::now(),
             first_token: None,
@@ -204,9 +312,9 @@ impl Sequence {
         }
     }
 
-    /// Only the token drawn last is missing.
+    /// Only what the last step gave is missing: the token drawn last, and perhaps some that it forced.
     pub(crate) fn is_decoding(&self) -> bool {
-        matches!(self.task, Task::Generate(_)) && self.computed + 1 == self.tokens.len()
+        matches!(&self.task, Task::Generate(g) if self.computed + g.fresh >= self.tokens.len())
     }
 
     /// Pages it needs beyond those it holds until everything known is computed.
@@ -312,13 +420,20 @@ impl Sequence {
         }
     }
 
-    /// Drafts up to `most` tokens for the next step, no more than may be drawn after its own and no more than fit its
-    /// pages and free ones; gives their number.
+    /// Drafts up to `most` tokens for the next step, no more than may be drawn after its own, than its grammar allows and
+    /// than fit its pages and free ones; gives their number.
     pub(crate) fn draft(&mut self, most: usize, pages: &mut Pages) -> usize {
         let Task::Generate(g) = &mut self.task else { return 0 };
+        if self.computed + 1 < self.tokens.len() {
+            return 0;
+        }
         let (Some(drafter), Some(&last)) = (&mut g.drafter, self.tokens.last()) else { return 0 };
         let draft = drafter.draft(&self.tokens);
         let n = draft.len().min(most).min(g.limit - g.drawn - 1);
+        let n = match &mut g.grammar {
+            Some(grammar) => grammar.get_mut().unwrap_or_else(PoisonError::into_inner).accepts(&draft[..n]),
+            None => n,
+        };
         while self.pages.len() * PAGE_TOKENS < self.tokens.len() + n {
             let Some(page) = pages.alloc() else { break };
             self.pages.push(page);
@@ -350,7 +465,7 @@ impl Sequence {
         self.namespace.rope
     }
 
-    /// Turns the logits of a chunk into what they are for; changes nothing.
+    /// Turns the logits of a chunk into what they are for; changes nothing but how far the grammar has been followed.
     pub(crate) fn evaluate(
         &self,
         cpu: &Cpu,
@@ -380,8 +495,28 @@ impl Sequence {
         self.publish(before, pages);
     }
 
-    /// Takes a drawn token and tells the client; `Some` if it was the last.
-    pub(crate) fn push(&mut self, id: u32, logprob: Option<TokenLogprob>, eog: &[u32]) -> Option<Finished> {
+    /// How long the grammar took since this was last asked.
+    pub(crate) fn take_mask_times(&mut self) -> Option<MaskTimes> {
+        let Task::Generate(g) = &mut self.task else { return None };
+        let grammar = g.grammar.as_mut()?.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Some(grammar.take_times())
+    }
+
+    /// Tokens of the answer so far.
+    pub(crate) fn n_drawn(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// All that is not computed is to be computed at once.
+    pub(crate) fn note_fresh(&mut self) {
+        if let Task::Generate(g) = &mut self.task {
+            g.fresh = self.tokens.len() - self.computed;
+        }
+    }
+
+    /// Takes a drawn token and tells the client; `Some` if it was the last, as it is where it completes the grammar.
+    pub(crate) fn push(&mut self, drawn: Drawn, eog: &[u32]) -> Option<Finished> {
+        let Drawn { id, logprob, is_complete } = drawn;
         let Task::Generate(g) = &mut self.task else { return None };
         let now = Instant::now();
         let first_token = *g.first_token.get_or_insert(now);
@@ -389,20 +524,22 @@ impl Sequence {
         g.drawn += 1;
         g.history.push(&g.request.sampling, id);
 
-        let end = (!g.request.ignore_eos && eog.contains(&id)) || g.request.stop_tokens.contains(&id);
+        let is_eog = eog.contains(&id) && (is_complete || !g.request.ignore_eos);
+        let end = is_eog || g.request.stop_tokens.contains(&id);
         let mut passed = g.stops.push(&if end { g.decoder.finish() } else { g.decoder.push(id) });
         let at_limit = g.drawn >= g.limit;
-        if passed.stop.is_none() && at_limit && !end {
+        let is_last = at_limit || is_complete;
+        if passed.stop.is_none() && is_last && !end {
             let rest = g.stops.push(&g.decoder.finish());
             passed.text.push_str(&rest.text);
             passed.stop = rest.stop;
         }
-        if passed.stop.is_none() && (end || at_limit) {
+        if passed.stop.is_none() && (end || is_last) {
             passed.text.push_str(&g.stops.finish());
         }
         let finish = match passed.stop {
             Some(_) => Some(FinishReason::Stop),
-            None if end => Some(FinishReason::Stop),
+            None if end || is_complete => Some(FinishReason::Stop),
             None => at_limit.then_some(FinishReason::Length),
         };
         // The channel has room for every event, so a send only fails when the client is gone; the next sweep sees that.

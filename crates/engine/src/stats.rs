@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::grammar::MaskTimes;
+
 /// A snapshot of what the engine is doing and has done since it started. Totals only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineStats {
@@ -33,6 +35,10 @@ pub struct EngineStats {
     pub drafted_tokens: u64,
     /// Drafted tokens that were drawn, and so took no step of their own.
     pub accepted_tokens: u64,
+    /// Tokens of answers that a grammar forced, and that were taken without a row of logits.
+    pub forced_tokens: u64,
+    /// How long it took to find out what grammars allow.
+    pub masks: MaskTimes,
     /// Continuation tokens scored.
     pub scored_tokens: u64,
     /// Requests finished.

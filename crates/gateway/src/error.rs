@@ -225,7 +225,7 @@ impl From<TokenizerError> for ApiError {
 impl From<GenerateError> for ApiError {
     fn from(error: GenerateError) -> Self {
         match error {
-            GenerateError::NonFinite { .. } | GenerateError::EngineFailed { .. } => {
+            GenerateError::NonFinite { .. } | GenerateError::Grammar { .. } | GenerateError::EngineFailed { .. } => {
                 Self::Model { why: error.to_string() }
             }
             GenerateError::ShutDown => Self::ShuttingDown,

@@ -10,7 +10,7 @@ fn cpu() -> Cpu {
 /// Draws at `position` with seed 7.
 fn draw_at(cpu: &Cpu, logits: &[f32], params: &SamplingParams, position: usize) -> u32 {
     let key = DrawKey { seed: 7, choice_index: 0, position };
-    draw(cpu, logits, params, &History::default(), key, &mut Scratch::default()).unwrap()
+    draw(cpu, logits, params, &History::default(), key, None, &mut Scratch::default()).unwrap()
 }
 
 /// The definition by sorting everything, in f64: (id, probability) of what is kept, likeliest first.
@@ -123,7 +123,7 @@ fn extreme_parameters_are_harmless() {
     let nothing = [f32::NEG_INFINITY; 4];
     let key = DrawKey { seed: 0, choice_index: 0, position: 0 };
     let history = History::default();
-    assert_eq!(draw(&cpu, &nothing, &SamplingParams::greedy(), &history, key, &mut Scratch::default()), None);
+    assert_eq!(draw(&cpu, &nothing, &SamplingParams::greedy(), &history, key, None, &mut Scratch::default()), None);
 }
 
 #[test]

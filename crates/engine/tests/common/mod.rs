@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bantam_engine::{Backend, Engine, EngineConfig, KvBudget, PAGE_TOKENS, TextDecoder};
+use bantam_engine::{Backend, Engine, EngineConfig, KvBudget, PAGE_TOKENS, TextDecoder, Vocabulary};
 use bantam_kernels::{Cpu, CpuConfig};
 use bantam_models::{ForwardError, LogitsWanted, NonFinite, RopeSet, SeqChunk};
 
@@ -40,6 +40,22 @@ pub enum Drafts {
     NotFinite,
 }
 
+/// What the tokens of a toy that writes JSON stand for, in order of id.
+pub const PIECES: [&str; PLAIN as usize] = [
+    "{", "<end>", "}", "[", "]", "\"", ":", ",", " ", "-", ".", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a",
+    "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u", "v", "w", "x",
+    "y", "z", "\": ", "\", ", "\"}", "{\"", " \"", "tr", "ue", "true", "null", "fal", "se", "name", ": ",
+];
+
+/// How the toy's tokens are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// See [`Speller`].
+    Letters,
+    /// As [`PIECES`].
+    Json,
+}
+
 #[derive(Clone)]
 pub struct Toy {
     pub n_pages: usize,
@@ -49,6 +65,7 @@ pub struct Toy {
     pub habit: f32,
     /// What numbers chunks that are verified come to.
     pub drafts: Drafts,
+    pub spelling: Spelling,
     pub steps: Arc<Mutex<Vec<Vec<Row>>>>,
     slots: Vec<[u32; PAGE_TOKENS]>,
     rows: Vec<Vec<f32>>,
@@ -63,6 +80,7 @@ impl Toy {
             step_time: Duration::ZERO,
             habit: 0.0,
             drafts: Drafts::Sound,
+            spelling: Spelling::Letters,
             steps: Arc::default(),
             slots: vec![[u32::MAX; PAGE_TOKENS]; n_pages],
             rows: Vec::new(),
@@ -78,6 +96,11 @@ impl Toy {
     /// Most of what it says follows from the two tokens before, so that it soon repeats itself.
     pub fn repetitive(self) -> Self {
         Toy { habit: 8.0, ..self }
+    }
+
+    /// Its tokens are pieces of JSON.
+    pub fn json(self) -> Self {
+        Toy { spelling: Spelling::Json, ..self }
     }
 
     fn logits(&self, tokens: &[u32], rope: RopeSet) -> Vec<f32> {
@@ -170,6 +193,61 @@ pub fn text_of(tokens: &[u32]) -> String {
     text
 }
 
+/// Writes tokens as they stand in a list.
+struct Pieces(Vec<String>);
+
+impl Pieces {
+    fn new(spelling: Spelling) -> Self {
+        let piece = |id: u32| match spelling {
+            Spelling::Letters => spell(id),
+            Spelling::Json => PIECES.get(id as usize).copied().unwrap_or_default().to_owned(),
+        };
+        Pieces((0..VOCAB as u32).map(piece).collect())
+    }
+}
+
+impl Vocabulary for Pieces {
+    fn len(&self) -> usize {
+        VOCAB
+    }
+
+    fn text(&self, id: u32) -> Option<&[u8]> {
+        self.0.get(id as usize).filter(|_| id != EOG).map(String::as_bytes)
+    }
+
+    fn name(&self, _id: u32) -> Option<&str> {
+        None
+    }
+
+    /// The longest piece, then the longest of what is left.
+    fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let fitting = (0..VOCAB as u32).filter(|&id| id != EOG && !self.0[id as usize].is_empty());
+            let fitting = fitting.filter(|&id| rest.starts_with(&self.0[id as usize]));
+            let Some(id) = fitting.max_by_key(|&id| self.0[id as usize].len()) else { break };
+            ids.push(id);
+            rest = &rest[self.0[id as usize].len()..];
+        }
+        ids
+    }
+
+    fn eog(&self) -> &[u32] {
+        &[EOG]
+    }
+}
+
+impl TextDecoder for Pieces {
+    fn push(&mut self, id: u32) -> String {
+        if id == EOG { String::new() } else { self.0[id as usize].clone() }
+    }
+
+    fn finish(&mut self) -> String {
+        String::new()
+    }
+}
+
 impl Backend for Toy {
     fn vocab_size(&self) -> usize {
         VOCAB
@@ -192,7 +270,14 @@ impl Backend for Toy {
     }
 
     fn text_decoder(&self, _prompt: &[u32]) -> Box<dyn TextDecoder> {
-        Box::new(Speller { half: false })
+        match self.spelling {
+            Spelling::Letters => Box::new(Speller { half: false }),
+            Spelling::Json => Box::new(Pieces::new(Spelling::Json)),
+        }
+    }
+
+    fn vocabulary(&self) -> Arc<dyn Vocabulary> {
+        Arc::new(Pieces::new(self.spelling))
     }
 
     fn cpu(&self) -> &Cpu {

@@ -199,6 +199,23 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::TextTooLong`] above a gigabyte.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_after(text, options, self.space_prefix)
+    }
+
+    /// The ids of `text` where it goes on after other text: no special tokens, and no space put before it.
+    ///
+    /// # Errors
+    /// [`TokenizerError::TextTooLong`] above a gigabyte.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_after(text, EncodeOptions::default(), SpacePrefix::Nowhere)
+    }
+
+    fn encode_after(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        space_prefix: SpacePrefix,
+    ) -> Result<Vec<u32>, TokenizerError> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(TokenizerError::TextTooLong { len: text.len(), max: MAX_TEXT_BYTES });
         }
@@ -214,7 +231,7 @@ impl Tokenizer {
                     Model::ByteLevelBpe(bpe) => bpe.encode(text, &mut ids, &mut merger),
                     Model::WordPiece(wordpiece) => wordpiece.encode(text, &self.vocab, &mut ids),
                     Model::SentencePiece(spm) => {
-                        let escaped = self.escape(text, first);
+                        let escaped = escape(text, space_prefix, first);
                         spm.encode(&escaped, &self.vocab, &mut ids, &mut merger);
                     }
                 },
@@ -226,21 +243,6 @@ impl Tokenizer {
         }
         ids.extend(self.roles.eos.filter(|_| options.add_special && self.add_eos));
         Ok(ids)
-    }
-
-    fn escape(&self, text: &str, first: bool) -> String {
-        let prefixed = match self.space_prefix {
-            SpacePrefix::Nowhere => false,
-            SpacePrefix::First => first,
-            SpacePrefix::EverySegment => true,
-        };
-        let n_spaces = usize::from(prefixed) + text.bytes().filter(|&byte| byte == b' ').count();
-        let mut escaped = String::with_capacity(text.len() + n_spaces * spm::SPACE.len_utf8());
-        if prefixed {
-            escaped.push(spm::SPACE);
-        }
-        escaped.extend(text.chars().map(|c| if c == ' ' { spm::SPACE } else { c }));
-        escaped
     }
 
     /// The text of `ids`. Bytes that are no character become U+FFFD, and ids outside the vocabulary nothing (models
@@ -366,6 +368,21 @@ impl Model {
         };
         bytes.extend_from_slice(&own);
     }
+}
+
+fn escape(text: &str, space_prefix: SpacePrefix, first: bool) -> String {
+    let prefixed = match space_prefix {
+        SpacePrefix::Nowhere => false,
+        SpacePrefix::First => first,
+        SpacePrefix::EverySegment => true,
+    };
+    let n_spaces = usize::from(prefixed) + text.bytes().filter(|&byte| byte == b' ').count();
+    let mut escaped = String::with_capacity(text.len() + n_spaces * spm::SPACE.len_utf8());
+    if prefixed {
+        escaped.push(spm::SPACE);
+    }
+    escaped.extend(text.chars().map(|c| if c == ' ' { spm::SPACE } else { c }));
+    escaped
 }
 
 fn check_roles(roles: &RoleIds, n_tokens: usize) -> Result<(), TokenizerError> {

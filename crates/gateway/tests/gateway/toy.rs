@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bantam_engine::{Backend, TextDecoder};
+use bantam_engine::{Backend, TextDecoder, Vocabulary};
 use bantam_formats::{ChatTemplate, DecodeOptions, Detokenizer, TemplateTokens, Tokenizer};
 use bantam_kernels::{Cpu, CpuConfig};
 use bantam_models::{ForwardError, LogitsWanted, NonFinite, RopeSet, SeqChunk};
@@ -82,6 +82,10 @@ impl Backend for Toy {
     fn text_decoder(&self, prompt: &[u32]) -> Box<dyn TextDecoder> {
         let options = DecodeOptions { skip_special: true, continuation: !prompt.is_empty() };
         Box::new(Decoder(Detokenizer::new(Arc::clone(&self.tokenizer), options)))
+    }
+
+    fn vocabulary(&self) -> Arc<dyn Vocabulary> {
+        Arc::clone(&self.tokenizer) as Arc<dyn Vocabulary>
     }
 
     fn cpu(&self) -> &Cpu {
