@@ -1,0 +1,9 @@
+//! Confidences that mean what they say, fitted on rows that training did not see.
+
+mod isotonic;
+mod logistic;
+mod temperature;
+
+pub use isotonic::Isotonic;
+pub use logistic::{BetaCalibration, Platt};
+pub use temperature::Temperature;

@@ -1,0 +1,18 @@
+//! Statistics and classification heads.
+//!
+//! Everything is a function of its input and a seed: no system randomness, no order of a hash map, no function of the
+//! system's mathematics library, so the same numbers come out on every machine and with any number of threads.
+
+pub mod calibration;
+pub mod conformal;
+mod error;
+pub mod intervals;
+pub mod metrics;
+mod rng;
+mod rows;
+mod special;
+pub mod split;
+
+pub use error::StatsError;
+pub use rng::Rng;
+pub use rows::Rows;
