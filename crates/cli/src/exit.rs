@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | another failure |
-//! | 2 | wrong usage: a flag or its value, a malformed model reference, a broken catalogue |
+//! | 2 | wrong usage: a flag or its value, a malformed model reference, a model for another task, a broken catalogue |
 //! | 3 | there is no such model or file, or it is not on this machine |
 //! | 4 | no source could be reached or gave the file |
 //! | 5 | the bytes are not those that were promised |

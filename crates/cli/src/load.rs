@@ -12,7 +12,7 @@ use bantam_engine::{
 };
 use bantam_formats::{ChatInput, ChatTemplate, EncodeOptions, Gguf, Tokenizer};
 use bantam_gateway::ServedModel;
-use bantam_hub::{LocalModel, ModelRef, Store, human_bytes};
+use bantam_hub::{LocalModel, ModelRef, Store, Task, human_bytes};
 use bantam_kernels::attention::KvType;
 use bantam_kernels::{Cpu, CpuConfig, NUMERICS};
 use bantam_models::{Model, ModelSummary};
@@ -229,6 +229,8 @@ pub(crate) fn tokenizer(model: &str, globals: &Globals) -> anyhow::Result<Tokeni
 fn local(model: &str, globals: &Globals) -> anyhow::Result<(Store, LocalModel)> {
     let reference = ModelRef::parse(model)?;
     let store = Store::open(globals.data_dir.as_deref())?;
+    // Before an encoder is fetched for nothing.
+    store.expect_task(&reference, Task::Generate)?;
     let local = pull::fetch(&store, &reference, globals)?;
     Ok((store, local))
 }

@@ -41,6 +41,30 @@ sources = [{{ file = {{ path = {:?} }} }}]
     dir
 }
 
+/// Adds `vectors`, an encoder of two files, to the catalogue. Nothing here reads what is in them.
+fn add_encoder(dir: &Path) {
+    let toy = std::fs::read_to_string(dir.join("catalogue.toml")).unwrap();
+    let line = |key: &str| toy.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    std::fs::create_dir(dir.join("encoder")).unwrap();
+    let main = dir.join("encoder/model.safetensors");
+    for path in [&main, &dir.join("encoder/config.json")] {
+        std::fs::copy(dir.join("source.gguf"), path).unwrap();
+    }
+    let encoder: String = toy
+        .lines()
+        .filter(|line| !line.starts_with("aliases") && !line.starts_with("sources"))
+        .map(|text| text.replace("\"toy\"", "\"vectors\"").replace("\"llama\"", "\"bert\"") + "\n")
+        .collect();
+    let more = format!(
+        "task = \"embed\"\nsources = [{{ file = {{ path = {:?} }} }}]\n\
+         [[model.companions]]\nfile = \"config.json\"\n{}\n{}\n",
+        main.to_str().unwrap(),
+        line("size"),
+        line("sha256"),
+    );
+    std::fs::write(dir.join("catalogue.toml"), format!("{toy}\n{encoder}{more}")).unwrap();
+}
+
 fn bantam(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bantam"));
     for name in ["BANTAM_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"] {
@@ -111,6 +135,51 @@ fn a_model_is_pulled_listed_shown_and_removed() {
     assert_eq!(json(dir, &["rm", "toy", "--yes"])["removed"]["name"], "toy");
     fails(dir, &["rm", "toy", "--yes"], 3, "not on this machine");
     assert_eq!(json(dir, &["list"]), Value::Array(vec![]));
+}
+
+#[test]
+fn an_encoder_is_pulled_listed_and_shown_as_one_and_not_run() {
+    let dir = data_dir();
+    let dir = dir.path();
+    add_encoder(dir);
+    for command in ["run", "tokenize"] {
+        fails(
+            dir,
+            &[command, "vectors", "hello"],
+            2,
+            "is an encoder, which turns texts into vectors; use `bantam embed",
+        );
+    }
+    assert_eq!(json(dir, &["list"]), Value::Array(vec![]), "nothing was fetched for a command that cannot use it");
+
+    let pulled = json(dir, &["pull", "vectors"]);
+    let manifest = &pulled["model"]["manifest"];
+    assert_eq!((&manifest["task"], &manifest["companions"][0]["file"]), (&"embed".into(), &"config.json".into()));
+    assert_eq!(pulled["model"]["size"].as_u64(), manifest["size"].as_u64().map(|size| 2 * size));
+    assert!(ok(dir, &["pull", "vectors"]).contains("so is the file beside it"));
+    ok(dir, &["pull", "toy"]);
+
+    for args in [&["list"][..], &["list", "--all"]] {
+        let listed = ok(dir, args);
+        let has = |name: &str, task: &str| {
+            let row = listed.lines().find(|line| line.starts_with(name)).unwrap();
+            row.split_whitespace().any(|cell| cell == task) && !row.contains("supported")
+        };
+        assert!(has("vectors", "embed") && has("toy", "generate"), "{listed}");
+    }
+    let shown = ok(dir, &["show", "vectors", "--verify"]);
+    for part in ["turns texts into vectors", "bert\n", "model.safetensors", "config.json (", "again just now"] {
+        assert!(shown.contains(part), "`{part}` is not in\n{shown}");
+    }
+    let shown = json(dir, &["show", "vectors"]);
+    assert_eq!((&shown["catalogue"]["task"], &shown["supported"]), (&"embed".into(), &true.into()));
+
+    let companion = Path::new(pulled["model"]["path"].as_str().unwrap()).with_file_name("config.json");
+    std::fs::remove_file(companion).unwrap();
+    fails(dir, &["show", "vectors"], 5, "its config.json is missing");
+    ok(dir, &["pull", "vectors"]);
+    ok(dir, &["rm", "-y", "vectors"]);
+    assert!(!dir.join("models/vectors").exists());
 }
 
 #[test]

@@ -8,9 +8,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::companion::{self, Companion};
 use crate::digest::Digest;
+use crate::error::SourceError;
 use crate::reference::{HfFile, check_name};
 use crate::source::is_loopback;
+use crate::task::Task;
 
 /// A fault in a catalogue file.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +113,10 @@ pub struct CatalogueEntry {
     pub aliases: Vec<String>,
     /// Family, such as `Qwen 2.5`.
     pub family: String,
-    /// What its GGUF calls `general.architecture`.
+    /// What it is made for.
+    #[serde(default)]
+    pub task: Task,
+    /// What its GGUF calls `general.architecture`, or its `config.json` `model_type`.
     pub architecture: String,
     /// Number of parameters, to about three digits.
     pub parameters: u64,
@@ -118,7 +124,7 @@ pub struct CatalogueEntry {
     pub licence: Licence,
     /// The longest sequence it was made for, in tokens.
     pub context: u32,
-    /// GGUF file type, such as `Q4_K_M`.
+    /// File type, such as `Q4_K_M` or `F32`.
     pub quantisation: String,
     /// Size of the file in bytes, where it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,15 +140,19 @@ pub struct CatalogueEntry {
     pub ram: Option<u64>,
     /// Where to get the file, in the order of trying.
     pub sources: Vec<Source>,
+    /// Files beside it, in the same place at every source. Only with `size` and `sha256`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
 }
 
 impl CatalogueEntry {
-    /// Bytes of the file: as seen, otherwise about.
+    /// Bytes of all files: as seen, otherwise about.
     pub fn size_estimate(&self) -> u64 {
-        self.size.or(self.approximate_size).unwrap_or(0)
+        let main = self.size.or(self.approximate_size).unwrap_or(0);
+        main.saturating_add(companion::total_size(&self.companions))
     }
 
-    /// Bytes of memory to have free: as seen, otherwise the file and a quarter more for the KV cache and buffers.
+    /// Bytes of memory to have free: as seen, otherwise the files and a quarter more for the KV cache and buffers.
     pub fn ram_estimate(&self) -> u64 {
         let size = self.size_estimate();
         self.ram.unwrap_or(size.saturating_add(size / 4).saturating_add(200_000_000))
@@ -163,6 +173,10 @@ impl CatalogueEntry {
         if self.sources.is_empty() {
             return Err("sources: name at least one".into());
         }
+        if !self.companions.is_empty() && (self.size.is_none() || self.sha256.is_none()) {
+            return Err("size and sha256 are required with companions: they were seen together or not at all".into());
+        }
+        companion::check(&self.companions, &self.task.main_file(&self.name))?;
         self.sources.iter().try_for_each(|source| self.check_source(source))?;
         if self.sha256.is_none() && self.sources.len() > 1 {
             return Err("sha256 is required when there are several sources, for they must deliver the same file".into());
@@ -176,7 +190,7 @@ impl CatalogueEntry {
             return Err(format!("sha256 is required with the source {source}"));
         }
         match source {
-            Source::HuggingFace(file) => file.check(),
+            Source::HuggingFace(file) => file.check(self.task.extension()),
             Source::Pip(pip) => {
                 if self.size.is_none() {
                     return Err("size is required with a pip source: it bounds what is unpacked".into());
@@ -203,6 +217,29 @@ impl CatalogueEntry {
                 }
             }
         }
+    }
+}
+
+impl Source {
+    /// Where this source has a companion of its file.
+    pub(crate) fn beside(&self, companion: &str) -> Result<Source, SourceError> {
+        let sibling = |path: &str| match path.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{companion}"),
+            None => companion.to_owned(),
+        };
+        Ok(match self {
+            Source::HuggingFace(file) => Source::HuggingFace(HfFile { file: sibling(&file.file), ..file.clone() }),
+            Source::Pip(pip) => {
+                let part = |part: &PipPart| PipPart { package: part.package.clone(), member: sibling(&part.member) };
+                Source::Pip(PipSource { parts: pip.parts.last().map(part).into_iter().collect() })
+            }
+            Source::File { path } => Source::File { path: path.with_file_name(companion) },
+            Source::Https { url } => {
+                let url = reqwest::Url::parse(url).and_then(|url| url.join(companion));
+                let url = url.map_err(|error| SourceError::Setting { setting: "url", why: error.to_string() })?;
+                Source::Https { url: url.into() }
+            }
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::catalogue::CatalogueError;
 use crate::digest::Digest;
 use crate::human::human_bytes;
 use crate::reference::ReferenceError;
+use crate::task::Task;
 
 /// Why the hub could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +70,16 @@ pub enum HubError {
         /// The model.
         name: String,
     },
-    /// The file in the store is not what its manifest says.
-    #[error(
-        "the file of `{name}` in the store is damaged ({why}); remove it with `bantam rm {name}` and pull it again"
-    )]
+    /// The model is not made for what it was to be used for.
+    #[error("`{name}` {}", task.other_use(name))]
+    WrongTask {
+        /// The model.
+        name: String,
+        /// What it is made for.
+        task: Task,
+    },
+    /// A file in the store is not what its manifest says.
+    #[error("`{name}` in the store is damaged ({why}); remove it with `bantam rm {name}` and pull it again")]
     Damaged {
         /// The model.
         name: String,
@@ -115,7 +122,10 @@ impl HubError {
     /// fault of this machine.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            HubError::Reference(_) | HubError::NotInStore { .. } | HubError::Catalogue(_) => ErrorKind::Usage,
+            HubError::Reference(_)
+            | HubError::NotInStore { .. }
+            | HubError::WrongTask { .. }
+            | HubError::Catalogue(_) => ErrorKind::Usage,
             HubError::UnknownModel { .. }
             | HubError::NoSuchFile { .. }
             | HubError::NotPulled { .. }
@@ -285,6 +295,14 @@ pub enum SourceError {
         /// What is wrong.
         why: String,
     },
+    /// A companion of the model's file did not come.
+    #[error("{file}: {error}")]
+    Companion {
+        /// The companion.
+        file: String,
+        /// What went wrong with it.
+        error: Box<SourceError>,
+    },
     /// This source needs the network.
     #[error("not tried: --offline forbids using the network")]
     Offline,
@@ -352,6 +370,7 @@ impl SourceError {
             SourceError::NotFound { .. } => ErrorKind::NotFound,
             SourceError::Cancelled => ErrorKind::Cancelled,
             SourceError::Setting { .. } => ErrorKind::Usage,
+            SourceError::Companion { error, .. } => error.kind(),
             _ => ErrorKind::Network,
         }
     }
@@ -388,8 +407,17 @@ impl SourceError {
             SourceError::PipFailed { .. } | SourceError::PipStalled { .. } => {
                 "pip uses the index it is set to (`pip config list`); PIP_INDEX_URL and HTTPS_PROXY change that".into()
             }
+            SourceError::Companion { error, .. } => return error.hint(),
             _ => return None,
         })
+    }
+
+    /// This error with the name of the companion that it is about. Being stopped is about none.
+    pub(crate) fn of_companion(self, file: &str) -> Self {
+        match self {
+            SourceError::Cancelled => SourceError::Cancelled,
+            error => SourceError::Companion { file: file.to_owned(), error: Box::new(error) },
+        }
     }
 }
 

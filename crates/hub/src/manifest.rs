@@ -1,21 +1,29 @@
-//! What the store remembers of a pulled file.
+//! What the store remembers of a pulled model.
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Licence;
+use crate::companion::Companion;
 use crate::digest::Digest;
+use crate::task::Task;
 
-/// `manifest.json` beside a model file. Its presence says that the file is complete and was checked.
+/// `manifest.json` beside a model's files. Its presence says that they are complete and were checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The model's reference, such as `smollm2-135m-instruct` or `hf:org/repo/file.gguf`.
     pub name: String,
+    /// What it is made for.
+    #[serde(default)]
+    pub task: Task,
     /// File name in the same folder.
     pub file: String,
     /// Bytes.
     pub size: u64,
     /// Digest of the file.
     pub sha256: Digest,
+    /// The files beside it, all checked against the catalogue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
     /// What the digest was checked against.
     pub verified: Verified,
     /// The source that delivered it.

@@ -61,10 +61,20 @@ impl Progress for Silent {
     fn event(&self, _: Event<'_>) {}
 }
 
-/// Turns byte counts into [`Event::Bytes`] with rate and time left.
+/// Which bytes of a model a file is.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Span {
+    /// Bytes of the model's files that come before it.
+    pub(crate) before: u64,
+    /// Bytes of those that come after it.
+    pub(crate) after: u64,
+}
+
+/// Turns byte counts of one file into [`Event::Bytes`] of the model, with rate and time left.
 pub(crate) struct Meter<'a> {
     progress: &'a dyn Progress,
-    total: Option<u64>,
+    before: u64,
+    total: u64,
     /// (time, bytes) of the last few seconds.
     seen: VecDeque<(Instant, u64)>,
     last_sent: Option<Instant>,
@@ -74,19 +84,21 @@ impl<'a> Meter<'a> {
     const WINDOW: Duration = Duration::from_secs(5);
     const INTERVAL: Duration = Duration::from_millis(100);
 
-    pub(crate) fn new(progress: &'a dyn Progress, total: Option<u64>) -> Self {
-        Meter { progress, total, seen: VecDeque::new(), last_sent: None }
+    pub(crate) fn new(progress: &'a dyn Progress, span: Span, size: u64) -> Self {
+        let total = span.before.saturating_add(size).saturating_add(span.after);
+        Meter { progress, before: span.before, total, seen: VecDeque::new(), last_sent: None }
     }
 
-    /// Notes that `done` bytes are here, and tells so unless it did a moment ago.
+    /// Notes that `done` bytes of the file are here, and tells so unless it did a moment ago.
     pub(crate) fn update(&mut self, done: u64) {
         if self.last_sent.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
             self.send(done);
         }
     }
 
-    /// Notes that `done` bytes are here, and tells so.
+    /// Notes that `done` bytes of the file are here, and tells so.
     pub(crate) fn send(&mut self, done: u64) {
+        let done = self.before.saturating_add(done);
         let now = Instant::now();
         while self.seen.front().is_some_and(|(time, _)| now.duration_since(*time) > Self::WINDOW) {
             self.seen.pop_front();
@@ -97,12 +109,11 @@ impl<'a> Meter<'a> {
         let seconds = now.duration_since(then).as_secs_f64();
         let rate = if seconds > 0.0 { done.saturating_sub(before) as f64 / seconds } else { 0.0 };
         // The first bytes of a connection tell nothing about the rest.
-        let left = match self.total {
-            Some(total) if rate >= 1.0 && seconds >= 1.0 => {
-                Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).ok()
-            }
-            _ => None,
+        let left = if rate >= 1.0 && seconds >= 1.0 {
+            Duration::try_from_secs_f64(self.total.saturating_sub(done) as f64 / rate).ok()
+        } else {
+            None
         };
-        self.progress.event(Event::Bytes { done, total: self.total, rate, left });
+        self.progress.event(Event::Bytes { done, total: Some(self.total), rate, left });
     }
 }

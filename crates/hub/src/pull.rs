@@ -7,18 +7,23 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Licence, Source};
+use crate::companion::Companion;
 use crate::digest::Digest;
 use crate::error::{HubError, Pinned, SourceError, SourceFailure};
 use crate::lock::ModelLock;
 use crate::manifest::{Manifest, Verified};
 use crate::options::PullOptions;
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Progress, Span};
 use crate::reference::ModelRef;
-use crate::source::{self, Delivered, Expected, Job};
+use crate::source::{self, Delivery, Expected, Job};
 use crate::store::{LocalModel, MANIFEST, Store, read_if_there, remove_if_there};
+use crate::task::Task;
 
 /// How long what a stopped pull left is kept for the next one.
 const KEEP_PARTIAL: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// How the names of folders begin that hold what an attempt at a source needs for itself.
+const SCRATCH: &str = "scratch-";
 
 /// The digest of the first pull of a model whose digest the catalogue does not know.
 #[derive(Serialize, Deserialize)]
@@ -32,8 +37,10 @@ struct Target {
     name: String,
     /// Folder in the store.
     dir: String,
-    /// File name in that folder.
+    task: Task,
+    /// Name of the main file in that folder.
     file: String,
+    companions: Vec<Companion>,
     sources: Vec<Source>,
     size: Option<u64>,
     sha256: Option<Digest>,
@@ -42,7 +49,7 @@ struct Target {
 
 impl Store {
     /// Makes sure that a model is on this machine and says where. A path, and a model that is already here, are returned
-    /// as they are; otherwise its sources are tried in order until one delivers a file with the right digest.
+    /// as they are; otherwise its sources are tried in order until one delivers all its files with the right digests.
     ///
     /// Blocks. Two pulls of one model, in one process or two, do not collide: the second waits and finds it done.
     ///
@@ -98,8 +105,14 @@ impl Store {
             }
             other => other?,
         };
-        let wanted = self.entry(model).and_then(|entry| entry.sha256);
-        Ok(local.filter(|local| options.offline || wanted.is_none() || wanted == local.sha256))
+        let is_current = |local: &LocalModel| match (self.entry(model), &local.manifest) {
+            (Some(entry), Some(manifest)) => {
+                entry.sha256.is_none_or(|wanted| wanted == manifest.sha256)
+                    && (entry.task, &entry.companions) == (manifest.task, &manifest.companions)
+            }
+            _ => true,
+        };
+        Ok(local.filter(|local| options.offline || is_current(local)))
     }
 
     fn target(&self, model: &ModelRef) -> Result<Target, HubError> {
@@ -109,7 +122,9 @@ impl Store {
         match model {
             ModelRef::Hf(file) => Ok(Target {
                 dir,
+                task: Task::Generate,
                 file: file.file_name().to_owned(),
+                companions: Vec::new(),
                 sources: vec![Source::HuggingFace(file.clone())],
                 size: None,
                 sha256: None,
@@ -119,7 +134,9 @@ impl Store {
             _ => {
                 let entry = self.entry(model).ok_or_else(unknown)?;
                 Ok(Target {
-                    file: format!("{dir}.gguf"),
+                    task: entry.task,
+                    file: entry.task.main_file(&dir),
+                    companions: entry.companions.clone(),
                     dir,
                     sources: entry.sources.clone(),
                     size: entry.size,
@@ -146,15 +163,18 @@ impl Store {
         };
         let folder = self.partial_dir(&target.dir);
         fs_err::create_dir_all(&folder)?;
+        remove_left_overs(&folder)?;
         let mut failures = Vec::new();
         for source in &target.sources {
             let label = source.to_string();
             progress.event(Event::Trying { source: &label });
-            let job = Job { folder: &folder, expected: &expected, options, progress };
-            match source::fetch(source, &job) {
-                Ok(delivered) => {
+            let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&folder)?;
+            let (scratch, span) = (scratch.path(), Span::default());
+            let job = Job { folder: &folder, scratch, expected: &expected, span, options, progress };
+            match source::fetch(source, &target.companions, &job) {
+                Ok(delivery) => {
                     progress.event(Event::Checking);
-                    return self.put_in_place(target, &expected, label, delivered);
+                    return self.put_in_place(target, &expected, label, delivery);
                 }
                 Err(SourceError::Cancelled) => return Err(HubError::Cancelled),
                 Err(error) => {
@@ -168,36 +188,50 @@ impl Store {
         Err(HubError::AllSourcesFailed { name: target.name.clone(), failures })
     }
 
-    /// The file first, then the manifest that makes it count; each is on disk before the next step.
+    /// The files first, then the manifest that makes them count; each is on disk before the next step. Nothing stays of
+    /// what was there: a file that the catalogue names no more would still be found by whoever reads the folder.
     fn put_in_place(
         &self,
         target: &Target,
         expected: &Expected,
         source: String,
-        delivered: Delivered,
+        delivery: Delivery,
     ) -> Result<(), HubError> {
+        let Delivery { main, companions } = delivery;
         let verified = match (target.sha256, expected.sha256) {
             (Some(_), _) => Verified::Catalogue,
             (None, Some(_)) => Verified::Pin,
             (None, None) => Verified::Stated,
         };
         if target.sha256.is_none() {
-            let pin = Pin { name: target.name.clone(), sha256: delivered.sha256 };
+            let pin = Pin { name: target.name.clone(), sha256: main.sha256 };
             write_json(&self.pin_path(&target.dir), &pin)?;
         }
         let folder = self.model_dir(&target.dir);
-        fs_err::create_dir_all(&folder)?;
         remove_if_there(&folder.join(MANIFEST))?;
-        fs_err::rename(&delivered.path, folder.join(&target.file))?;
+        if folder.exists() {
+            fs_err::remove_dir_all(&folder)?;
+        }
+        fs_err::create_dir_all(&folder)?;
+        for (companion, path) in target.companions.iter().zip(&companions) {
+            let place = folder.join(&companion.file);
+            let parent = place.parent().unwrap_or(&folder);
+            fs_err::create_dir_all(parent)?;
+            fs_err::rename(path, &place)?;
+            sync_dir(parent)?;
+        }
+        fs_err::rename(&main.path, folder.join(&target.file))?;
         sync_dir(&folder)?;
         let manifest = Manifest {
             name: target.name.clone(),
+            task: target.task,
             file: target.file.clone(),
-            size: delivered.size,
-            sha256: delivered.sha256,
+            size: main.size,
+            sha256: main.sha256,
+            companions: target.companions.clone(),
             verified,
             source,
-            commit: delivered.commit,
+            commit: main.commit,
             licence: target.licence.clone(),
             pulled_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         };
@@ -234,6 +268,17 @@ impl Store {
             }
         }
     }
+}
+
+/// What a pull that was killed left and none can go on from. The model's lock is held, so nobody else uses it.
+fn remove_left_overs(partial: &Path) -> Result<(), HubError> {
+    for entry in fs_err::read_dir(partial)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn newest_change(dir: &Path) -> Option<SystemTime> {

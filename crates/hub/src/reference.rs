@@ -29,8 +29,9 @@ impl HfFile {
         Self::DEFAULT_REVISION.to_owned()
     }
 
-    /// Refuses what Hugging Face would not accept and what could reach outside a repository.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Refuses what Hugging Face would not accept, what could reach outside a repository, and files without this
+    /// extension.
+    pub(crate) fn check(&self, extension: &str) -> Result<(), String> {
         let mut repo = self.repo.split('/');
         let (Some(organisation), Some(name), None) = (repo.next(), repo.next(), repo.next()) else {
             return Err(format!("the repository `{}` is not organisation/name", self.repo));
@@ -45,10 +46,10 @@ impl HfFile {
                 return Err(format!("`{}` is not a path of a file inside a repository", self.file));
             }
         }
-        if !has_gguf_extension(&self.file) {
-            return Err(format!("`{}` is not a .gguf file", self.file));
+        if !has_extension(&self.file, extension) {
+            return Err(format!("`{}` is not a .{extension} file", self.file));
         }
-        if is_split_gguf(&self.file) {
+        if is_split(&self.file) {
             return Err(format!("`{}` is one piece of a split model: name a model that is a single file", self.file));
         }
         // A revision may be `refs/pr/1`.
@@ -114,10 +115,10 @@ impl ModelRef {
             };
             let file =
                 HfFile { repo: format!("{organisation}/{name}"), file: file.to_owned(), revision: revision.to_owned() };
-            file.check().map_err(fail)?;
+            file.check(GGUF).map_err(fail)?;
             return Ok(ModelRef::Hf(file));
         }
-        if text.starts_with('.') || text.contains(['/', '\\']) || has_gguf_extension(text) {
+        if text.starts_with('.') || text.contains(['/', '\\']) || has_extension(text, GGUF) {
             if text.contains('\0') {
                 return Err(fail("a path cannot hold a zero byte".into()));
             }
@@ -186,7 +187,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn is_plain_segment(text: &str) -> bool {
+pub(crate) fn is_plain_segment(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 100
         && !text.starts_with('.')
@@ -200,13 +201,15 @@ fn is_file_segment(text: &str) -> bool {
         && text.chars().all(|c| !c.is_control() && !matches!(c, '\\' | '?' | '#' | '%' | '@' | ':'))
 }
 
-fn has_gguf_extension(text: &str) -> bool {
-    Path::new(text).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+pub(crate) const GGUF: &str = "gguf";
+
+fn has_extension(text: &str, extension: &str) -> bool {
+    Path::new(text).extension().is_some_and(|its| its.eq_ignore_ascii_case(extension))
 }
 
 /// `name-00001-of-00003.gguf`
-fn is_split_gguf(file: &str) -> bool {
-    let stem = &file[..file.len().saturating_sub(".gguf".len())];
+fn is_split(file: &str) -> bool {
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
     let Some((rest, total)) = stem.rsplit_once("-of-") else { return false };
     let part = rest.rsplit('-').next().unwrap_or("");
     [part, total].iter().all(|digits| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit()))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data dir>/catalogue.toml            the user's own models, if any
-//! <data dir>/models/<name>/<file>      a complete, checked file
+//! <data dir>/models/<name>/<file>      a complete, checked file, with its companions beside it
 //!                          manifest.json
 //! <data dir>/partial/<name>/           what a pull in progress, or one that was stopped, has so far
 //! <data dir>/pins/<name>.json          the digest of the first pull, kept when the model is removed
@@ -17,22 +17,24 @@ use serde::Serialize;
 
 use crate::cancel::Cancel;
 use crate::catalogue::{Catalogue, CatalogueEntry};
+use crate::companion;
 use crate::digest::{Digest, hash_file};
 use crate::error::HubError;
 use crate::lock::ModelLock;
 use crate::manifest::Manifest;
 use crate::reference::{ModelRef, check_name};
+use crate::task::Task;
 
-/// A model file on this machine.
+/// A model on this machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct LocalModel {
     /// Canonical name: the catalogue's, `hf:...`, or the path as given.
     pub name: String,
-    /// Where the file is.
+    /// Where its main file is. An encoder is the directory around it.
     pub path: PathBuf,
-    /// Bytes. Zero for a directory.
+    /// Bytes of all its files. Zero for a path that is a directory.
     pub size: u64,
-    /// Its digest, where the store knows it; a path's file was never hashed.
+    /// The main file's digest, where the store knows it; a path's file was never hashed.
     pub sha256: Option<Digest>,
     /// What else the store knows of it; nothing for a path.
     pub manifest: Option<Manifest>,
@@ -184,7 +186,20 @@ impl Store {
         Ok(remove_if_there(&self.pin_path(&dir))?)
     }
 
-    /// Reads the whole file and compares its digest with the manifest's. The digest of a path's file, which the store
+    /// Refuses a model that is known to be made for another task, whether or not it is here. What is not known is
+    /// accepted: reading the model shows it.
+    ///
+    /// # Errors
+    /// [`HubError::WrongTask`], which says what to do with it.
+    pub fn expect_task(&self, model: &ModelRef, wanted: Task) -> Result<(), HubError> {
+        let here = || self.resolve(model).ok()?.and_then(|local| Some(local.manifest?.task));
+        match self.entry(model).map(|entry| entry.task).or_else(here) {
+            Some(task) if task != wanted => Err(HubError::WrongTask { name: model.to_string(), task }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads all files and compares their digests with the manifest's. The digest of a path's file, which the store
     /// does not know, is worked out and given back.
     ///
     /// # Errors
@@ -198,13 +213,20 @@ impl Store {
         match local.sha256 {
             Some(expected) if expected != found => {
                 let why = format!("its SHA-256 is {found} and was {expected} when it was pulled");
-                Err(HubError::Damaged { name: local.name, why })
+                return Err(HubError::Damaged { name: local.name, why });
             }
-            _ => {
-                local.sha256 = Some(found);
-                Ok(local)
+            _ => local.sha256 = Some(found),
+        }
+        let folder = local.path.parent().unwrap_or(&self.root);
+        for companion in local.manifest.iter().flat_map(|manifest| &manifest.companions) {
+            let found = hash_file(&folder.join(&companion.file), cancel)?.finish();
+            if found != companion.sha256 {
+                let (file, expected) = (&companion.file, companion.sha256);
+                let why = format!("the SHA-256 of its {file} is {found} and was {expected} when it was pulled");
+                return Err(HubError::Damaged { name: local.name, why });
             }
         }
+        Ok(local)
     }
 
     /// The reference with an alias replaced by the name it stands for. A name that the catalogue no longer has but the
@@ -262,6 +284,8 @@ impl Store {
         if Path::new(&manifest.file).file_name() != Some(manifest.file.as_ref()) {
             return Err(damaged(format!("{}: `file` is not a plain file name", path.display())));
         }
+        companion::check(&manifest.companions, &manifest.file)
+            .map_err(|why| damaged(format!("{}: {why}", path.display())))?;
         let path = folder.join(&manifest.file);
         let size = match fs_err::metadata(&path) {
             Ok(metadata) => metadata.len(),
@@ -271,10 +295,24 @@ impl Store {
         if size != manifest.size {
             return Err(damaged(format!("it has {size} bytes and had {} when it was pulled", manifest.size)));
         }
+        for companion in &manifest.companions {
+            let (file, expected) = (&companion.file, companion.size);
+            match fs_err::metadata(folder.join(file)) {
+                Ok(metadata) if metadata.len() == expected => {}
+                Ok(metadata) => {
+                    let found = metadata.len();
+                    return Err(damaged(format!("its {file} has {found} bytes and had {expected} when it was pulled")));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(damaged(format!("its {file} is missing")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(Some(LocalModel {
             name: manifest.name.clone(),
             path,
-            size,
+            size: size.saturating_add(companion::total_size(&manifest.companions)),
             sha256: Some(manifest.sha256),
             manifest: Some(manifest),
         }))

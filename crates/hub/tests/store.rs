@@ -280,6 +280,7 @@ fn the_embedded_catalogue_is_whole() {
         "Gemma 3",
         "StarCoder2",
         "Aya 23",
+        "MiniLM",
     ] {
         assert!(catalogue.entries().iter().any(|entry| entry.family == family), "{family}");
     }

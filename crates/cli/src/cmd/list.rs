@@ -1,7 +1,7 @@
 //! `bantam list`: the models here, or all that can be pulled.
 
-use bantam_hub::{CatalogueEntry, LocalModel, Store, human_bytes};
-use bantam_models::Family;
+use bantam_hub::{CatalogueEntry, LocalModel, Store, Task, human_bytes};
+use bantam_models::{EncoderSpec, Family};
 use clap::Args;
 use serde_json::json;
 
@@ -22,9 +22,12 @@ pub(crate) fn run(args: &ListArgs, globals: &Globals) -> anyhow::Result<()> {
     if args.all { print_all(&store, &local, globals) } else { print_local(&store, &local, globals) }
 }
 
-/// Whether the engine runs files of this `general.architecture`.
-pub(crate) fn is_supported(architecture: &str) -> bool {
-    Family::all().any(|family| family.name() == architecture)
+/// Whether models of this architecture (`general.architecture`, or an encoder's `model_type`) run here.
+pub(crate) fn is_supported(task: Task, architecture: &str) -> bool {
+    match task {
+        Task::Generate => Family::all().any(|family| family.name() == architecture),
+        Task::Embed => architecture == EncoderSpec::MODEL_TYPE,
+    }
 }
 
 fn print_local(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow::Result<()> {
@@ -42,6 +45,7 @@ fn print_local(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow
         let manifest = model.manifest.as_ref();
         vec![
             model.name.clone(),
+            manifest.map_or_else(String::new, |m| m.task.to_string()),
             entry.map_or_else(String::new, |entry| parameters(entry.parameters)),
             entry.map_or_else(String::new, |entry| entry.quantisation.clone()),
             human_bytes(model.size),
@@ -49,7 +53,7 @@ fn print_local(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow
             manifest.and_then(|m| m.licence.as_ref()).map_or_else(String::new, |licence| licence.name.clone()),
         ]
     });
-    let headers = ["NAME", "PARAMS", "QUANT", "SIZE", "PULLED", "LICENCE"];
+    let headers = ["NAME", "TASK", "PARAMS", "QUANT", "SIZE", "PULLED", "LICENCE"];
     output::print(&output::table(&headers, &["PARAMS", "SIZE"], rows.collect()))
 }
 
@@ -60,7 +64,7 @@ fn print_all(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow::
         let mut models = Vec::new();
         for entry in entries {
             let mut value = serde_json::to_value(entry)?;
-            value["supported"] = json!(is_supported(&entry.architecture));
+            value["supported"] = json!(is_supported(entry.task, &entry.architecture));
             value["local"] = json!(local.iter().find(|model| model.name == entry.name));
             models.push(value);
         }
@@ -71,10 +75,11 @@ fn print_all(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow::
     }
     let mut rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, is_here(&entry.name))).collect();
     for model in local.iter().filter(|model| store.catalogue().find(&model.name).is_none()) {
-        let here = "here".to_owned();
-        rows.push([model.name.as_str(), "", "", "", &human_bytes(model.size), "", "", &here].map(str::to_owned).into());
+        let task = model.manifest.as_ref().map_or_else(String::new, |manifest| manifest.task.to_string());
+        let size = human_bytes(model.size);
+        rows.push([model.name.as_str(), "", &task, "", "", &size, "", "", "here"].map(str::to_owned).into());
     }
-    let headers = ["NAME", "FAMILY", "PARAMS", "QUANT", "SIZE", "CONTEXT", "LICENCE", "STATUS"];
+    let headers = ["NAME", "FAMILY", "TASK", "PARAMS", "QUANT", "SIZE", "CONTEXT", "LICENCE", "STATUS"];
     output::print(&output::table(&headers, &["PARAMS", "SIZE", "CONTEXT"], rows))?;
     if !globals.quiet {
         eprintln!("\n~ is about. Terms of use: `bantam show NAME`.");
@@ -84,7 +89,7 @@ fn print_all(store: &Store, local: &[LocalModel], globals: &Globals) -> anyhow::
 
 fn row(entry: &CatalogueEntry, here: bool) -> Vec<String> {
     let about = if entry.size.is_some() { "" } else { "~" };
-    let status = match (here, is_supported(&entry.architecture)) {
+    let status = match (here, is_supported(entry.task, &entry.architecture)) {
         (true, true) => "here",
         (true, false) => "here, not yet supported",
         (false, true) => "",
@@ -93,6 +98,7 @@ fn row(entry: &CatalogueEntry, here: bool) -> Vec<String> {
     vec![
         entry.name.clone(),
         entry.family.clone(),
+        entry.task.to_string(),
         parameters(entry.parameters),
         entry.quantisation.clone(),
         format!("{about}{}", human_bytes(entry.size_estimate())),

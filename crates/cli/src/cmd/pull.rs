@@ -83,6 +83,11 @@ fn describe(local: &LocalModel) -> String {
     let mut text = format!("{} is ready: {} ({})", local.name, local.path.display(), human_bytes(local.size));
     if let Some(manifest) = &local.manifest {
         text += &format!("\nSHA-256 {}, checked against {}", manifest.sha256, manifest.verified.describe());
+        match manifest.companions.len() {
+            0 => {}
+            1 => text += "; so is the file beside it",
+            n => text += &format!("; so are the {n} files beside it"),
+        }
         if let Some(licence) = &manifest.licence {
             text += &format!("\n{} ({}). Commercial use: {}", licence.name, licence.url, licence.commercial_use);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use bantam_formats::{Gguf, GgufError};
-use bantam_hub::{Cancel, CatalogueEntry, HubError, LocalModel, ModelRef, Store, human_bytes};
+use bantam_hub::{Cancel, CatalogueEntry, HubError, LocalModel, ModelRef, Store, Task, human_bytes};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::output::{self, parameters};
 pub(crate) struct ShowArgs {
     /// Catalogue name, path of a .gguf file, or hf:org/repo/file.gguf[@revision]
     model: String,
-    /// Read the whole file and compare its digest with the one it was pulled with (for a path: show its digest)
+    /// Read all its files and compare their digests with those they were pulled with (for a path: show its digest)
     #[arg(long)]
     verify: bool,
 }
@@ -46,8 +46,10 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals) -> anyhow::Result<()> {
     if entry.is_none() && local.is_none() {
         return Err(HubError::NotPulled { name: model.to_string() }.into());
     }
+    let manifest = local.as_ref().and_then(|local| local.manifest.as_ref());
+    let task = manifest.map(|manifest| manifest.task).or(entry.map(|entry| entry.task)).unwrap_or_default();
     let gguf = match &local {
-        Some(local) if local.path.is_file() => {
+        Some(local) if task == Task::Generate && local.path.is_file() => {
             Some(read_gguf(&local.path).with_context(|| format!("cannot read {}", local.path.display()))?)
         }
         _ => None,
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals) -> anyhow::Result<()> {
             "local": local,
             "verified_now": args.verify,
             "gguf": gguf,
-            "supported": architecture.map(is_supported),
+            "supported": architecture.map(|architecture| is_supported(task, architecture)),
         }));
     }
     let mut lines = Lines::default();
@@ -69,7 +71,7 @@ pub(crate) fn run(args: &ShowArgs, globals: &Globals) -> anyhow::Result<()> {
         describe_entry(&mut lines, entry);
     }
     if let Some(architecture) = architecture {
-        let supported = if is_supported(architecture) { "" } else { " (not yet supported by the engine)" };
+        let supported = if is_supported(task, architecture) { "" } else { " (not yet supported by the engine)" };
         lines.add("architecture", format!("{architecture}{supported}"));
     }
     match &local {
@@ -92,10 +94,15 @@ fn describe_entry(lines: &mut Lines, entry: &CatalogueEntry) {
         lines.add("also called", entry.aliases.join(", "));
     }
     lines.add("family", &entry.family);
+    let what = match entry.task {
+        Task::Generate => "writes text",
+        Task::Embed => "turns texts into vectors",
+    };
+    lines.add("task", format!("{} ({what})", entry.task));
     lines.add("parameters", parameters(entry.parameters));
     lines.add("quantisation", &entry.quantisation);
     lines.add("context", format!("{} tokens", entry.context));
-    lines.add("size", about(entry.size, entry.size_estimate()));
+    lines.add("size", about(entry.size.map(|_| entry.size_estimate()), entry.size_estimate()));
     lines.add("memory", about(entry.ram, entry.ram_estimate()));
     let licence = &entry.licence;
     let spdx = licence.spdx.as_ref().map_or_else(String::new, |spdx| format!(" ({spdx})"));
@@ -112,11 +119,16 @@ fn describe_entry(lines: &mut Lines, entry: &CatalogueEntry) {
 
 fn describe_local(lines: &mut Lines, local: &LocalModel, verified_now: bool) {
     lines.add("file", local.path.display().to_string());
-    lines.add("file size", format!("{} ({} bytes)", human_bytes(local.size), local.size));
+    let size = local.manifest.as_ref().map_or(local.size, |manifest| manifest.size);
+    lines.add("file size", format!("{} ({size} bytes)", human_bytes(size)));
     if let Some(manifest) = &local.manifest {
         let now = if verified_now { ", and again just now" } else { "" };
         let then = manifest.verified.describe();
         lines.add("file sha256", format!("{} (when pulled checked against {then}{now})", manifest.sha256));
+        for (i, companion) in manifest.companions.iter().enumerate() {
+            let label = if i == 0 { "beside it" } else { "" };
+            lines.add(label, format!("{} ({} bytes), {}", companion.file, companion.size, companion.sha256));
+        }
         lines.add("pulled", format!("{} from {}", manifest.pulled_at, manifest.source));
         if let Some(commit) = &manifest.commit {
             lines.add("commit", commit);

@@ -18,7 +18,7 @@ use super::{Delivered, Job, check_space};
 use crate::digest::Digest;
 use crate::error::{Pinned, Restriction, SourceError, TokenSent};
 use crate::options::{PullOptions, Token};
-use crate::progress::{Event, Meter};
+use crate::progress::Event;
 use crate::reference::HfFile;
 
 const MAX_REDIRECTS: usize = 10;
@@ -262,7 +262,7 @@ impl<'a> Download<'a> {
 
     fn receive(&mut self, mut response: Response, size: u64) -> Result<(), SourceError> {
         let url = response.url().clone();
-        let mut meter = Meter::new(self.job.progress, Some(size));
+        let mut meter = self.job.meter(size);
         meter.send(self.part.len());
         let mut buffer = vec![0u8; 1 << 18];
         loop {

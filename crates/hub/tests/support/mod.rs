@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use bantam_hub::{Digest, Event, ModelRef, Progress, PullOptions, Store};
+use bantam_hub::{Digest, Event, HubError, ModelRef, Progress, PullOptions, SourceFailure, Store};
 use sha2::Digest as _;
 
 pub(crate) struct Request {
@@ -255,4 +256,31 @@ sources = [{sources}]
         bytes.len(),
         sha256(bytes)
     )
+}
+
+/// A wheel with these members.
+pub(crate) fn wheel(dir: &Path, file: &str, members: &[(&str, &[u8])]) -> PathBuf {
+    let path = dir.join(file);
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    for (member, bytes) in members {
+        zip.start_file(*member, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+    path
+}
+
+/// A package client of a few lines: `script` runs with `$D` set to the folder after `-d`.
+pub(crate) fn pip(dir: &Path, script: &str) -> Vec<Vec<String>> {
+    let path = dir.join("pip.sh");
+    let head = "while [ \"$1\" != -d ]; do shift; done; D=$2; shift 3; set -e\n";
+    std::fs::write(&path, format!("{head}{script}\n")).unwrap();
+    vec![vec!["sh".to_owned(), path.to_str().unwrap().to_owned()]]
+}
+
+pub(crate) fn failures(error: HubError) -> Vec<SourceFailure> {
+    match error {
+        HubError::AllSourcesFailed { failures, .. } => failures,
+        other => panic!("{other:?}"),
+    }
 }

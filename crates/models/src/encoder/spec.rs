@@ -48,6 +48,9 @@ const MAX_WIDTH: usize = 1 << 16;
 const MAX_VOCAB: usize = 1 << 22;
 
 impl EncoderSpec {
+    /// The `model_type` that is supported here.
+    pub const MODEL_TYPE: &'static str = "bert";
+
     /// Elements of a head.
     #[must_use]
     pub fn head_dim(&self) -> usize {
@@ -102,8 +105,9 @@ impl EncoderSpec {
 
 fn check_family(root: Config<'_>) -> Result<(), ModelError> {
     let found = root.required("model_type", root.optional_text("model_type")?)?;
-    if found != "bert" {
-        return Err(ModelError::UnsupportedArchitecture { found: found.to_owned(), supported: "bert".to_owned() });
+    let supported = EncoderSpec::MODEL_TYPE;
+    if found != supported {
+        return Err(ModelError::UnsupportedArchitecture { found: found.to_owned(), supported: supported.to_owned() });
     }
     for (key, expected) in [("hidden_act", "gelu"), ("position_embedding_type", "absolute")] {
         if let Some(value) = root.get(key).filter(|value| *value != expected) {
