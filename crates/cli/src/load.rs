@@ -124,7 +124,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Finds a model, pulls it if it is not here, and starts an engine on it.
     pub(crate) fn open(model: &str, args: &EngineArgs, globals: &Globals) -> anyhow::Result<Self> {
-        let (store, local) = local(model, globals)?;
+        let (store, local) = local(model, Task::Generate, globals)?;
         let gguf = open_gguf(&local.path)?;
         let tokenizer = Arc::new(read_tokenizer(&gguf, &local.path)?);
         let template = ChatTemplate::from_gguf(&gguf, &tokenizer)
@@ -222,15 +222,15 @@ fn warm_up(engine: &Engine, globals: &Globals) -> anyhow::Result<()> {
 
 /// The tokenizer alone, for commands that compute nothing.
 pub(crate) fn tokenizer(model: &str, globals: &Globals) -> anyhow::Result<Tokenizer> {
-    let (_, local) = local(model, globals)?;
+    let (_, local) = local(model, Task::Generate, globals)?;
     read_tokenizer(&open_gguf(&local.path)?, &local.path)
 }
 
-fn local(model: &str, globals: &Globals) -> anyhow::Result<(Store, LocalModel)> {
+fn local(model: &str, task: Task, globals: &Globals) -> anyhow::Result<(Store, LocalModel)> {
     let reference = ModelRef::parse(model)?;
     let store = Store::open(globals.data_dir.as_deref())?;
-    // Before an encoder is fetched for nothing.
-    store.expect_task(&reference, Task::Generate)?;
+    // Before a model is fetched for nothing.
+    store.expect_task(&reference, task)?;
     let local = pull::fetch(&store, &reference, globals)?;
     Ok((store, local))
 }

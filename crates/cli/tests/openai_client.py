@@ -1,6 +1,6 @@
 """Talks to a running Bantam with the official OpenAI client, as an application would.
 
-usage: python openai_client.py BASE_URL MODEL          (BASE_URL such as http://127.0.0.1:8080/v1)
+usage: python openai_client.py BASE_URL MODEL ENCODER          (BASE_URL such as http://127.0.0.1:8080/v1)
 
 Every check runs; the program says which failed and then exits with 1.
 """
@@ -12,9 +12,9 @@ import traceback
 
 import openai
 
-if len(sys.argv) != 3:
+if len(sys.argv) != 4:
     sys.exit(__doc__)
-BASE_URL, MODEL = sys.argv[1:]
+BASE_URL, MODEL, ENCODER = sys.argv[1:]
 
 client = openai.OpenAI(base_url=BASE_URL, api_key="unused", timeout=120, max_retries=0)
 CHECKS = []
@@ -202,6 +202,23 @@ def bias_and_length():
 
 
 @check
+def embeddings():
+    # The client asks for base64 by itself and decodes it.
+    texts = ["Where is my card?", "My card has not arrived yet.", "How do I bake bread?"]
+    reply = client.embeddings.create(model=ENCODER, input=texts)
+    equal([entry.index for entry in reply.data], [0, 1, 2], "order")
+    a, b, c = (entry.embedding for entry in reply.data)
+    dot = lambda x, y: sum(p * q for p, q in zip(x, y))
+    assert dot(a, b) > dot(a, c) + 0.3, "texts of one meaning are not near"
+    floats = client.embeddings.create(model=ENCODER, input=texts[0], encoding_format="float").data[0].embedding
+    assert max(abs(x - y) for x, y in zip(floats, a)) < 1e-6, "float and base64 differ"
+    short = client.embeddings.create(model=ENCODER, input=texts[0], dimensions=64).data[0].embedding
+    assert len(short) == 64 and abs(dot(short, short) - 1) < 1e-4, "dimensions"
+    raises(openai.BadRequestError, lambda: client.embeddings.create(model=MODEL, input="x"), code="wrong_model_kind")
+    raises(openai.BadRequestError, lambda: client.embeddings.create(model=ENCODER, input="card " * 400), param="input")
+
+
+@check
 def errors_are_typed():
     raises(openai.NotFoundError, lambda: chat(model="gpt-4o"), code="model_not_found", param="model", status_code=404)
     bad = openai.BadRequestError
@@ -224,7 +241,7 @@ def errors_are_typed():
     raises(bad, lambda: chat(stream=True, temperature=-1), param="temperature")
     error = raises(openai.APIStatusError, lambda: chat(messages=user("x" * 10_000_000)), status_code=413)
     equal(error.code, "request_too_large", "code")
-    raises(openai.NotFoundError, lambda: client.embeddings.create(model=MODEL, input="x"), code="unknown_url")
+    raises(openai.NotFoundError, lambda: client.images.generate(model=MODEL, prompt="x"), code="unknown_url")
     chat(max_tokens=1)
 
 

@@ -40,7 +40,7 @@ impl Task {
     pub(crate) fn other_use(self, name: &str) -> String {
         match self {
             Task::Generate => format!("writes text and is no encoder; use `bantam run {name}`"),
-            Task::Embed => format!("is an encoder, which turns texts into vectors; use `bantam embed {name}`"),
+            Task::Embed => format!("is an encoder, which turns texts into vectors; use `bantam embed --model {name}`"),
         }
     }
 }

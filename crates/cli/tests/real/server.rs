@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{MODEL, Server, cache, http, ok};
+use super::{ENCODER, MODEL, Server, cache, http, ok};
 
 /// Version of the official client that is tested against.
 const OPENAI: &str = "openai==3.52.0";
@@ -23,9 +23,9 @@ fn python() -> PathBuf {
 
 #[test]
 fn the_official_openai_client_works() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--model", MODEL, "--model", ENCODER]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openai_client.py");
-    ok(Command::new(python()).arg(script).arg(format!("{}/v1", server.url)).arg(MODEL));
+    ok(Command::new(python()).arg(script).arg(format!("{}/v1", server.url)).args([MODEL, ENCODER]));
 }
 
 /// Status code and body of a request by curl.
