@@ -6,10 +6,14 @@
 pub mod calibration;
 pub mod conformal;
 mod error;
+pub mod head;
 pub mod intervals;
 pub mod metrics;
+mod optimize;
+mod parallel;
 mod rng;
 mod rows;
+pub mod scope;
 mod special;
 pub mod split;
 

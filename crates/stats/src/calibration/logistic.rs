@@ -21,8 +21,8 @@ impl Platt {
         check_finite("scores", scores)?;
         // Newton's method wants numbers around 1.
         let scale = scores.iter().fold(0.0_f64, |max, s| max.max(s.abs())).max(f64::MIN_POSITIVE);
-        let features: Vec<[f64; 3]> = scores.iter().map(|s| [s / scale, 0.0, 1.0]).collect();
-        let [slope, _, offset] = fit(&features, positive)?;
+        let features: Vec<[f64; 2]> = scores.iter().map(|s| [s / scale, 1.0]).collect();
+        let [slope, offset] = fit_logistic(&features, positive)?;
         Ok(Self { slope: slope / scale, offset })
     }
 
@@ -60,7 +60,7 @@ impl BetaCalibration {
                 let [x, y] = beta_features(p);
                 [x * use_a, y * use_b, 1.0]
             };
-            fit(&probabilities.iter().map(row).collect::<Vec<_>>(), positive)
+            fit_logistic(&probabilities.iter().map(row).collect::<Vec<_>>(), positive)
         };
         let [mut a, mut b, mut c] = fit_with(1.0, 1.0)?;
         if a < 0.0 {
@@ -84,34 +84,39 @@ fn beta_features(p: f64) -> [f64; 2] {
     [libm::log(p), -libm::log1p(-p)]
 }
 
-/// Logistic regression on three columns by damped Newton steps, with Platt's targets.
-fn fit(features: &[[f64; 3]], positive: &[bool]) -> Result<[f64; 3], StatsError> {
+/// Logistic regression on `N` columns, the last of them ones, by damped Newton steps, with Platt's targets.
+pub(crate) fn fit_logistic<const N: usize>(features: &[[f64; N]], positive: &[bool]) -> Result<[f64; N], StatsError> {
     let positives = positive.iter().filter(|&&p| p).count();
     let negatives = positive.len() - positives;
     check_min("positive rows", positives, 1)?;
     check_min("negative rows", negatives, 1)?;
     let (high, low) = ((positives as f64 + 1.0) / (positives as f64 + 2.0), 1.0 / (negatives as f64 + 2.0));
     let target = |positive: bool| if positive { high } else { low };
-    let dot = |x: &[f64; 3], w: &[f64; 3]| x[0] * w[0] + x[1] * w[1] + x[2] * w[2];
-    let loss = |w: &[f64; 3]| -> f64 {
-        let row = |(x, &p): (&[f64; 3], &bool)| softplus(dot(x, w)) - target(p) * dot(x, w);
+    let dot = |x: &[f64; N], w: &[f64; N]| -> f64 { x.iter().zip(w).map(|(x, w)| x * w).sum() };
+    let loss = |w: &[f64; N]| -> f64 {
+        let row = |(x, &p): (&[f64; N], &bool)| softplus(dot(x, w)) - target(p) * dot(x, w);
         features.iter().zip(positive).map(row).sum()
     };
-    let mut w = [0.0, 0.0, libm::log((positives as f64 + 1.0) / (negatives as f64 + 1.0))];
+    let mut w = [0.0; N];
+    w[N - 1] = libm::log((positives as f64 + 1.0) / (negatives as f64 + 1.0));
     let mut best = loss(&w);
     for _ in 0..100 {
-        let (mut gradient, mut hessian) = ([0.0; 3], [[0.0; 3]; 3]);
+        let (mut gradient, mut hessian) = ([0.0; N], [[0.0; N]; N]);
         for (x, &is) in features.iter().zip(positive) {
             let p = sigmoid(dot(x, &w));
-            for i in 0..3 {
+            for i in 0..N {
                 gradient[i] += (p - target(is)) * x[i];
-                (0..3).for_each(|j| hessian[i][j] += p * (1.0 - p) * x[i] * x[j]);
+                (0..N).for_each(|j| hessian[i][j] += p * (1.0 - p) * x[i] * x[j]);
             }
         }
         // A column that is all zeros or equal to another would make the matrix singular.
-        (0..3).for_each(|i| hessian[i][i] += 1e-9 * (1.0 + hessian[i][i]));
+        (0..N).for_each(|i| hessian[i][i] += 1e-9 * (1.0 + hessian[i][i]));
         let step = solve(hessian, gradient);
-        let damped = |t: f64| [w[0] - t * step[0], w[1] - t * step[1], w[2] - t * step[2]];
+        let damped = |t: f64| {
+            let mut moved = w;
+            moved.iter_mut().zip(&step).for_each(|(w, step)| *w -= t * step);
+            moved
+        };
         let halved = (0..40).map(|k| damped(libm::exp2(-f64::from(k))));
         let Some((next, value)) = halved.map(|w| (w, loss(&w))).find(|(_, value)| *value < best) else { break };
         let gain = best - value;
@@ -124,16 +129,16 @@ fn fit(features: &[[f64; 3]], positive: &[bool]) -> Result<[f64; 3], StatsError>
 }
 
 /// Gaussian elimination of a positive definite system.
-fn solve(mut m: [[f64; 3]; 3], mut y: [f64; 3]) -> [f64; 3] {
-    for i in 0..3 {
-        for below in i + 1..3 {
+fn solve<const N: usize>(mut m: [[f64; N]; N], mut y: [f64; N]) -> [f64; N] {
+    for i in 0..N {
+        for below in i + 1..N {
             let factor = m[below][i] / m[i][i];
-            (i..3).for_each(|j| m[below][j] -= factor * m[i][j]);
+            (i..N).for_each(|j| m[below][j] -= factor * m[i][j]);
             y[below] -= factor * y[i];
         }
     }
-    for i in (0..3).rev() {
-        let known: f64 = (i + 1..3).map(|j| m[i][j] * y[j]).sum();
+    for i in (0..N).rev() {
+        let known: f64 = (i + 1..N).map(|j| m[i][j] * y[j]).sum();
         y[i] = (y[i] - known) / m[i][i];
     }
     y

@@ -5,5 +5,6 @@ mod logistic;
 mod temperature;
 
 pub use isotonic::Isotonic;
+pub(crate) use logistic::fit_logistic;
 pub use logistic::{BetaCalibration, Platt};
 pub use temperature::Temperature;
