@@ -5,8 +5,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bantam_engine::{
-    Completion, Engine, EngineConfig, EngineParts, FinishReason, GenerateRequest, KvBudget, KvType, SamplingParams,
-    ScoreRequest, Speculation, TokenLogprob,
+    Completion, Engine, EngineConfig, EngineParts, FinishReason, GenerateRequest, GrammarSource, JumpForward, KvBudget,
+    KvType, SamplingParams, ScoreRequest, Speculation, TokenLogprob,
 };
 use bantam_formats::{Gguf, Tokenizer};
 use bantam_kernels::{Cpu, CpuConfig, isa::IsaLevel};
@@ -209,4 +209,46 @@ fn drafts_change_no_bit() {
         }
     }
     assert!(rejected > 0);
+}
+
+#[test]
+fn grammars_are_followed_and_change_no_bit() {
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "first name": { "type": "string", "maxLength": 8 },
+            "kind": { "enum": ["forced to the end", "other"] },
+            "n": { "type": "array", "items": { "type": "integer", "minimum": -9, "maximum": 99 }, "minItems": 2, "maxItems": 2 },
+        },
+        "required": ["first name", "kind", "n"],
+        "additionalProperties": false,
+    });
+    let source = GrammarSource::JsonSchema(schema);
+    let constrained = |engine: &Engine, n: usize| GenerateRequest {
+        grammar: Some(engine.compile_grammar(&source).unwrap()),
+        max_tokens: Some(200),
+        logprobs: (n % 2 == 0).then_some(3),
+        ..request(engine, n)
+    };
+    for family in FAMILIES {
+        let with = |speculation, jump_forward, n_threads| {
+            let base = Setup::default();
+            let engine = EngineConfig { speculation, jump_forward, ..base.engine };
+            Setup { cpu: CpuConfig { n_threads, isa: None }, engine }
+        };
+        let plain = with(Speculation::Off, JumpForward::Off, 1).start(family);
+        let expected: Vec<_> = (0..6).map(|n| run(&plain, constrained(&plain, n))).collect();
+        for answer in &expected {
+            assert_eq!(answer.finish, FinishReason::Stop, "{family}: {}", answer.text);
+            let value: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+            assert_eq!(value["n"].as_array().unwrap().len(), 2, "{family}: {value}");
+        }
+        let engine = with(Speculation::Lookup, JumpForward::Forced, 2).start(family);
+        let all: Vec<_> = (0..6).map(|n| engine.generate(constrained(&engine, n)).unwrap()).collect();
+        let found: Vec<_> = all.into_iter().map(|g| g.blocking_collect().unwrap()).collect();
+        assert_same(&found, &expected, &format!("{family}, together"));
+        let again: Vec<_> = (0..6).map(|n| run(&engine, constrained(&engine, n))).collect();
+        assert_same(&again, &expected, &format!("{family}, again"));
+        assert!(engine.stats().forced_tokens > 0);
+    }
 }

@@ -56,7 +56,7 @@ pub enum GrammarError {
         max: usize,
     },
     /// No text follows the grammar, or only the empty one.
-    #[error("no text but the empty one follows the grammar")]
+    #[error("nothing can be written that follows the grammar")]
     Empty,
     /// Anything else that the grammar engine refuses: syntax, contradictions, too much work.
     #[error("{why}")]
@@ -67,15 +67,30 @@ pub enum GrammarError {
 }
 
 impl GrammarError {
+    /// What the grammar engine says, in our words where it says it in its own.
     pub(crate) fn invalid(error: &dyn std::fmt::Display) -> Self {
-        GrammarError::Invalid { why: plain(&error.to_string()) }
+        let why = plain(&error.to_string());
+        if why.starts_with("oneOf constraints are not supported") {
+            let why = "where more than one of its schemas may hold at one time; use 'anyOf', or give each a property \
+                       with another 'const'";
+            return GrammarError::UnsupportedKeyword { path: String::new(), keyword: "oneOf".into(), why: why.into() };
+        }
+        if why.contains("NoExtensionBias") {
+            return GrammarError::Empty;
+        }
+        GrammarError::Invalid { why }
     }
 }
 
-/// The first lines of what the grammar engine says; the rest is about its own state.
+/// What the grammar engine says on one line, without what is about its own state.
 pub(crate) fn plain(message: &str) -> String {
     let end = ["\n<", "\nstack backtrace"].iter().filter_map(|mark| message.find(mark)).min().unwrap_or(message.len());
-    let mut text = message[..end].trim().to_owned();
+    let message = message[..end].trim();
+    let mut text = match message.rsplit_once("\nerror: ") {
+        // A drawing of the expression comes before it.
+        Some((_, error)) => format!("the regular expression is not valid: {error}"),
+        None => message.lines().map(str::trim).collect::<Vec<_>>().join("; "),
+    };
     if text.len() > 500 {
         let cut = (0..=500).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(cut);

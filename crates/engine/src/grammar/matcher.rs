@@ -1,6 +1,6 @@
 //! One text on its way through a grammar.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use llguidance::{
     Matcher,
@@ -64,11 +64,13 @@ pub struct GrammarFault {
 /// Follows one text through a grammar, token by token.
 ///
 /// What may come next is a function of the tokens so far and nothing else. Where the grammar leaves only one text, that
-/// is taken in the tokens that the model's own tokenizer would cut it into: the first of them is then the only one
-/// allowed. Whether such a token is taken at once or a model is asked first makes no difference.
+/// is cut into tokens as the model's own tokenizer would, and each of them in turn is the only one allowed. Whether such
+/// tokens are taken at once or a model is asked before each makes no difference.
 pub struct GrammarMatcher {
     matcher: Matcher,
     next: Option<Next>,
+    /// What the grammar leaves no choice about, in the model's own tokens, until there is one again.
+    forced: VecDeque<TokenId>,
     times: MaskTimes,
 }
 
@@ -80,12 +82,17 @@ impl std::fmt::Debug for GrammarMatcher {
 
 impl GrammarMatcher {
     pub(super) fn new(matcher: Matcher) -> Self {
-        GrammarMatcher { matcher, next: None, times: MaskTimes::default() }
+        GrammarMatcher { matcher, next: None, forced: VecDeque::new(), times: MaskTimes::default() }
     }
 
     /// The same text, followed independently of this one from here on.
     pub(super) fn fork(&self) -> Self {
-        GrammarMatcher { matcher: self.matcher.deep_clone(), next: self.next.clone(), times: MaskTimes::default() }
+        GrammarMatcher {
+            matcher: self.matcher.deep_clone(),
+            next: self.next.clone(),
+            forced: self.forced.clone(),
+            times: MaskTimes::default(),
+        }
     }
 
     /// What may come next; computed once per token.
@@ -93,9 +100,10 @@ impl GrammarMatcher {
     /// # Errors
     /// [`GrammarFault`] when finding out exceeds a limit.
     pub fn allowed(&mut self) -> Result<&Next, GrammarFault> {
-        let next = match self.next.take() {
-            Some(next) => next,
-            None => {
+        let next = match (self.next.take(), self.forced.front()) {
+            (Some(next), _) => next,
+            (None, Some(&id)) => Next::Forced(id),
+            (None, None) => {
                 let start = Instant::now();
                 let next = self.compute()?;
                 self.times.add(start.elapsed());
@@ -109,7 +117,8 @@ impl GrammarMatcher {
         if self.is_complete() {
             return Ok(Next::Complete);
         }
-        if let Some(&id) = self.matcher.compute_ff_tokens().first() {
+        self.forced = self.matcher.compute_ff_tokens().into();
+        if let Some(&id) = self.forced.front() {
             return Ok(Next::Forced(id));
         }
         let set = TokenSet(self.matcher.compute_mask().map_err(|error| fault(&error))?);
@@ -122,6 +131,9 @@ impl GrammarMatcher {
     /// [`GrammarFault`] when it may not come next, or when going on exceeds a limit.
     pub fn take(&mut self, id: TokenId) -> Result<(), GrammarFault> {
         self.next = None;
+        if self.forced.pop_front().is_some_and(|forced| forced != id) {
+            return Err(GrammarFault { why: format!("token {id} came where another was forced") });
+        }
         self.matcher.consume_token(id).map_err(|error| fault(&error))
     }
 

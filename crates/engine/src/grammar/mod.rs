@@ -123,8 +123,9 @@ impl Compiler {
         // because the lexer is still empty.
         match start.allowed() {
             Ok(Next::Complete) => return Err(GrammarError::Empty),
+            Ok(Next::Forced(id)) if self.vocabulary.eog().contains(id) => return Err(GrammarError::Empty),
             Ok(_) => {}
-            Err(fault) => return Err(GrammarError::Invalid { why: fault.why }),
+            Err(fault) => return Err(GrammarError::invalid(&fault.why)),
         }
         start.take_times();
         Ok(Grammar { start: Arc::new(Mutex::new(start)), vocabulary: Arc::clone(&self.vocabulary) })

@@ -42,10 +42,18 @@ const UNSUPPORTED: [&str; 19] = [
 const FORMATS: [&str; 11] =
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"];
 
-/// A change to make at a place in the schema.
-enum Edit {
-    Remove { pointer: String, keyword: &'static str },
-    Ref { pointer: String, target: String },
+/// Bounds of numbers beyond this are moved to it where that allows less and not more: the grammar engine computes with
+/// 64 bits.
+const MAX_BOUND: f64 = 9.2e18;
+
+/// Largest number, its decimal point taken out, whose multiples are told by digits.
+const MAX_MULTIPLE: f64 = 20_000.0;
+
+/// A change to make at a place in the schema: another value for a keyword, or none.
+struct Edit {
+    pointer: String,
+    keyword: &'static str,
+    value: Option<Value>,
 }
 
 struct Walk<'a> {
@@ -96,12 +104,11 @@ pub(super) fn prepare(schema: &Value) -> Result<Value, GrammarError> {
         other => other.clone(),
     };
     for edit in edits {
-        let (Edit::Remove { pointer, .. } | Edit::Ref { pointer, .. }) = &edit;
-        let Some(object) = schema.pointer_mut(pointer).and_then(Value::as_object_mut) else { continue };
-        match edit {
-            // The order of the keywords stays.
-            Edit::Remove { keyword, .. } => drop(object.shift_remove(keyword)),
-            Edit::Ref { target, .. } => drop(object.insert("$ref".into(), Value::String(target))),
+        let Some(object) = schema.pointer_mut(&edit.pointer).and_then(Value::as_object_mut) else { continue };
+        match edit.value {
+            Some(value) => drop(object.insert(edit.keyword.into(), value)),
+            // The order of the other keywords stays.
+            None => drop(object.shift_remove(edit.keyword)),
         }
     }
     let options = JsonCompileOptions {
@@ -129,7 +136,7 @@ impl Walk<'_> {
                 if !is_harmless(keyword, value) {
                     return Err(at.unsupported(keyword, ""));
                 }
-                self.edits.push(Edit::Remove { pointer: at.pointer.clone(), keyword });
+                self.edit(at, keyword, None);
                 continue;
             }
             let place = at.key(keyword);
@@ -153,6 +160,8 @@ impl Walk<'_> {
                     self.reference(reference, at, depth)?;
                 }
                 "format" => self.format(object, value, at)?,
+                "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" => self.bound(keyword, value, at)?,
+                "multipleOf" => check_multiple(value, at)?,
                 "minProperties" => check_min_properties(object, value, at)?,
                 _ => {}
             }
@@ -178,13 +187,30 @@ impl Walk<'_> {
             return Err(at.unsupported("$ref", "the name it points to has '/' or '~' in it"));
         }
         if plain != reference {
-            self.edits.push(Edit::Ref { pointer: at.pointer.clone(), target: plain });
+            self.edit(at, "$ref", Some(Value::String(plain)));
         }
         if !self.seen.insert(decoded.clone()) {
             return Ok(());
         }
         let path = decoded.trim_start_matches('/').replace('/', ".");
         self.schema(target, &Place { pointer: decoded, path }, depth + 1)
+    }
+
+    fn edit(&mut self, at: &Place, keyword: &'static str, value: Option<Value>) {
+        self.edits.push(Edit { pointer: at.pointer.clone(), keyword, value });
+    }
+
+    fn bound(&mut self, keyword: &str, value: &Value, at: &Place) -> Result<(), GrammarError> {
+        let Some(bound) = value.as_f64().filter(|bound| bound.abs() > MAX_BOUND) else { return Ok(()) };
+        let keyword = match (keyword, bound < 0.0) {
+            ("minimum", true) => "minimum",
+            ("exclusiveMinimum", true) => "exclusiveMinimum",
+            ("maximum", false) => "maximum",
+            ("exclusiveMaximum", false) => "exclusiveMaximum",
+            _ => return Err(at.unsupported(keyword, format!("with a number beyond {MAX_BOUND:e}"))),
+        };
+        self.edit(at, keyword, Some(Value::from(bound.clamp(-MAX_BOUND, MAX_BOUND))));
+        Ok(())
     }
 
     /// `format` says something of strings only.
@@ -200,7 +226,7 @@ impl Walk<'_> {
             Some(one) => one == "string",
         };
         if !may_be_string {
-            self.edits.push(Edit::Remove { pointer: at.pointer.clone(), keyword: "format" });
+            self.edit(at, "format", None);
             return Ok(());
         }
         match value.as_str() {
@@ -210,6 +236,19 @@ impl Walk<'_> {
                 Err(at.unsupported("format", format!("'{name}' is not among {}", FORMATS[..10].join(", "))))
             }
             None => Err(at.key("format").malformed("must be a string")),
+        }
+    }
+}
+
+fn check_multiple(value: &Value, at: &Place) -> Result<(), GrammarError> {
+    let Some(number) = value.as_f64() else { return Err(at.key("multipleOf").malformed("must be a number")) };
+    // Digits of the shortest decimal that is this number, as it is written without its point.
+    let digits: String = format!("{number}").chars().filter(char::is_ascii_digit).collect();
+    match digits.parse::<f64>() {
+        Ok(coefficient) if coefficient > 0.0 && coefficient <= MAX_MULTIPLE => Ok(()),
+        _ => {
+            Err(at
+                .unsupported("multipleOf", format!("with a number that has no digits, or digits above {MAX_MULTIPLE}")))
         }
     }
 }
