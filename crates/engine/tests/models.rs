@@ -227,7 +227,7 @@ fn grammars_are_followed_and_change_no_bit() {
     let constrained = |engine: &Engine, n: usize| GenerateRequest {
         grammar: Some(engine.compile_grammar(&source).unwrap()),
         max_tokens: Some(200),
-        logprobs: (n % 2 == 0).then_some(3),
+        logprobs: n.is_multiple_of(2).then_some(3),
         ..request(engine, n)
     };
     for family in FAMILIES {

@@ -100,6 +100,9 @@ fn what_cannot_matter_is_let_pass() {
         json!({ "const": 1, "title": "a", "description": "b", "examples": [2], "nullable": true, "x-order": 3 }),
         json!({ "const": 1, "$defs": { "unused": { "not": {} } } }),
         json!({ "$id": "https://example.com/s", "$ref": "https://example.com/s#/definitions/a%20b", "definitions": { "a b": { "const": true } } }),
+        json!({ "$defs": { "0": {
+            "$id": "a", "properties": { "x": { "$ref": "#/$defs/y" } }, "required": ["x"], "type": "object", "$defs": { "y": { "const": 1 } }
+        } }, "$ref": "#/$defs/0" }),
         json!(true),
     ] {
         let grammar = engine.compile_grammar(&GrammarSource::JsonSchema(schema.clone()));

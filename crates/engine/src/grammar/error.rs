@@ -67,6 +67,24 @@ pub enum GrammarError {
 }
 
 impl GrammarError {
+    /// Where in the schema the fault is; empty where it is the whole or cannot be told.
+    pub fn path(&self) -> &str {
+        match self {
+            GrammarError::UnsupportedKeyword { path, .. }
+            | GrammarError::RemoteRef { path, .. }
+            | GrammarError::DanglingRef { path, .. }
+            | GrammarError::Malformed { path, .. }
+            | GrammarError::TooDeep { path, .. } => path,
+            GrammarError::TooLarge { .. } | GrammarError::Empty | GrammarError::Invalid { .. } => "",
+        }
+    }
+
+    /// The message without the path.
+    pub fn why(&self) -> String {
+        let message = self.to_string();
+        message.strip_prefix(&at(self.path())).map(str::to_owned).unwrap_or(message)
+    }
+
     /// What the grammar engine says, in our words where it says it in its own.
     pub(crate) fn invalid(error: &dyn std::fmt::Display) -> Self {
         let why = plain(&error.to_string());

@@ -70,16 +70,20 @@ struct Walk<'a> {
 struct Place {
     pointer: String,
     path: String,
+    /// Where the innermost schema with an `$id` around it is: local references begin there.
+    base: String,
 }
 
 impl Place {
     fn key(&self, key: &str) -> Place {
         let dot = if self.path.is_empty() { "" } else { "." };
-        Place { pointer: format!("{}/{}", self.pointer, escape(key)), path: format!("{}{dot}{key}", self.path) }
+        let (pointer, path) = (format!("{}/{}", self.pointer, escape(key)), format!("{}{dot}{key}", self.path));
+        Place { pointer, path, base: self.base.clone() }
     }
 
     fn index(&self, index: usize) -> Place {
-        Place { pointer: format!("{}/{index}", self.pointer), path: format!("{}[{index}]", self.path) }
+        let (pointer, path) = (format!("{}/{index}", self.pointer), format!("{}[{index}]", self.path));
+        Place { pointer, path, base: self.base.clone() }
     }
 
     fn malformed(&self, why: impl Into<String>) -> GrammarError {
@@ -131,6 +135,8 @@ impl Walk<'_> {
             Value::Object(object) => object,
             _ => return Err(at.malformed("a schema must be an object, true or false")),
         };
+        let has_id = object.get("$id").and_then(Value::as_str).is_some_and(|id| !id.starts_with('#'));
+        let at = &if has_id { Place { base: at.pointer.clone(), ..at.clone() } } else { at.clone() };
         for (keyword, value) in object {
             if let Some(&keyword) = UNSUPPORTED.iter().find(|name| *name == keyword) {
                 if !is_harmless(keyword, value) {
@@ -172,12 +178,15 @@ impl Walk<'_> {
     fn reference(&mut self, reference: &str, at: &Place, depth: usize) -> Result<(), GrammarError> {
         let remote =
             || GrammarError::RemoteRef { path: at.path.clone(), reference: reference.chars().take(200).collect() };
-        let local = self.id.and_then(|id| reference.strip_prefix(id)).unwrap_or(reference);
+        let (base, local) = match self.id.and_then(|id| reference.strip_prefix(id)) {
+            Some(local) => ("", local),
+            None => (at.base.as_str(), reference),
+        };
         let pointer = match local {
             "" | "#" | "#/" => "",
             local => local.strip_prefix('#').filter(|rest| rest.starts_with('/')).ok_or_else(remote)?,
         };
-        let decoded = percent_decoded(pointer);
+        let decoded = format!("{base}{}", percent_decoded(pointer));
         let dangling =
             || GrammarError::DanglingRef { path: at.path.clone(), reference: reference.chars().take(200).collect() };
         let target = self.root.pointer(&decoded).ok_or_else(dangling)?;
@@ -193,7 +202,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let path = decoded.trim_start_matches('/').replace('/', ".");
-        self.schema(target, &Place { pointer: decoded, path }, depth + 1)
+        self.schema(target, &Place { pointer: decoded, path, base: at.base.clone() }, depth + 1)
     }
 
     fn edit(&mut self, at: &Place, keyword: &'static str, value: Option<Value>) {

@@ -3,19 +3,46 @@
 use bantam_formats::Tokenizer;
 use bantam_types::openai::{
     ChatChoice, ChatChunk, ChatChunkChoice, ChatLogprobs, ChatResponse, ChatTokenLogprob, Delta, FinishReason,
-    ReplyMessage, TopLogprob, Usage,
+    FunctionCall, FunctionDelta, ReplyMessage, ToolCall, ToolCallDelta, TopLogprob, Usage,
 };
 
+use super::calls::{CallReader, CallStyle, Found};
 use super::choices::DrawnToken;
 use super::format::{Answer, Format, Head, NoUsage, StreamEvent, finish_reason, finite};
+use crate::prepare::Prepared;
 
 /// The format of `/v1/chat/completions`.
 pub(crate) struct ChatFormat {
     /// Whether log probabilities were asked for.
-    pub(crate) logprobs: bool,
+    logprobs: bool,
+    style: CallStyle,
+    /// Per choice of a stream.
+    readers: Vec<CallReader>,
 }
 
 const ROLE: &str = "assistant";
+const FUNCTION: &str = "function";
+
+impl ChatFormat {
+    pub(crate) fn new(prepared: &Prepared) -> Self {
+        let readers = (0..prepared.n).map(|_| CallReader::new(prepared.calls)).collect();
+        ChatFormat { logprobs: prepared.options.logprobs.is_some(), style: prepared.calls, readers }
+    }
+}
+
+fn call_id() -> String {
+    format!("call_{}", uuid::Uuid::now_v7().simple())
+}
+
+/// What was found, as a delta; empty where nothing is certain yet.
+fn delta(found: Found) -> Delta {
+    let Found { content, name, arguments } = found;
+    let call = (name.is_some() || !arguments.is_empty()).then(|| {
+        let (id, kind) = (name.is_some().then(call_id), name.is_some().then(|| FUNCTION.into()));
+        vec![ToolCallDelta { index: 0, id, kind, function: FunctionDelta { name, arguments } }]
+    });
+    Delta { role: None, content: (!content.is_empty()).then_some(content), tool_calls: call }
+}
 
 impl Format for ChatFormat {
     const ID_PREFIX: &'static str = "chatcmpl";
@@ -25,20 +52,23 @@ impl Format for ChatFormat {
     fn chunk(&mut self, head: &Head, index: usize, event: StreamEvent, usage: NoUsage) -> Option<ChatChunk> {
         let choice = match event {
             StreamEvent::Open => {
-                let delta = Delta { role: Some(ROLE.into()), content: Some(String::new()) };
+                let content = (self.style != CallStyle::Bare).then(String::new);
+                let delta = Delta { role: Some(ROLE.into()), content, tool_calls: None };
                 ChatChunkChoice { index, delta, logprobs: None, finish_reason: None }
             }
             StreamEvent::Piece(piece) => {
                 let logprobs = self.logprobs.then(|| logprobs(&head.model.tokenizer, piece.tokens));
-                let delta = Delta { role: None, content: Some(piece.text) };
+                let delta = delta(self.readers[index].push(&piece.text));
+                if delta == Delta::default() && logprobs.is_none() {
+                    return None;
+                }
                 ChatChunkChoice { index, delta, logprobs, finish_reason: None }
             }
-            StreamEvent::Close(reason) => ChatChunkChoice {
-                index,
-                delta: Delta::default(),
-                logprobs: None,
-                finish_reason: Some(finish_reason(reason)),
-            },
+            StreamEvent::Close(reason) => {
+                let (rest, is_call) = self.readers[index].finish();
+                let reason = if is_call { FinishReason::ToolCalls } else { finish_reason(reason) };
+                ChatChunkChoice { index, delta: delta(rest), logprobs: None, finish_reason: Some(reason) }
+            }
         };
         Some(chunk(head, vec![choice], usage))
     }
@@ -48,11 +78,23 @@ impl Format for ChatFormat {
     }
 
     fn whole(&mut self, head: &Head, answers: Vec<Answer>, usage: Usage) -> ChatResponse {
-        let choice = |(index, answer): (usize, Answer)| ChatChoice {
-            index,
-            message: ReplyMessage { role: ROLE.into(), content: Some(answer.text), refusal: None },
-            logprobs: self.logprobs.then(|| logprobs(&head.model.tokenizer, answer.tokens)),
-            finish_reason: answer.finish.map_or(FinishReason::Length, finish_reason),
+        let choice = |(index, answer): (usize, Answer)| {
+            let mut reader = CallReader::new(self.style);
+            let found = reader.push(&answer.text);
+            let (rest, is_call) = reader.finish();
+            let content = found.content + &rest.content;
+            let tool_calls = found.name.map(|name| {
+                let function = FunctionCall { name, arguments: found.arguments + &rest.arguments };
+                vec![ToolCall { id: call_id(), kind: FUNCTION.into(), function }]
+            });
+            let content = (tool_calls.is_none() || !content.is_empty()).then_some(content);
+            let finish = answer.finish.map_or(FinishReason::Length, finish_reason);
+            ChatChoice {
+                index,
+                message: ReplyMessage { role: ROLE.into(), content, tool_calls, refusal: None },
+                logprobs: self.logprobs.then(|| logprobs(&head.model.tokenizer, answer.tokens)),
+                finish_reason: if is_call { FinishReason::ToolCalls } else { finish },
+            }
         };
         ChatResponse {
             id: head.id.clone(),

@@ -4,6 +4,7 @@
 //! answer. The engine's events have a buffer as large as the answer, so a client that reads slowly delays nobody else;
 //! dropping an answer, finished or not, frees what it holds in the engine.
 
+mod calls;
 mod chat;
 mod choices;
 mod completion;
@@ -25,6 +26,7 @@ use crate::error::ApiError;
 use crate::observe::Trace;
 use crate::prepare::{Delivery, Prepared};
 
+pub(crate) use calls::{CLOSE, CallStyle, OPEN};
 pub(crate) use chat::ChatFormat;
 use choices::{Choices, Step, Tally};
 pub(crate) use completion::CompletionFormat;

@@ -8,7 +8,10 @@ use bantam_types::openai::{ChatFields, ChatRequest, Content, ContentPart, Messag
 use serde_json::{Map, Value};
 
 use super::sampling::{Shared, alternatives, choices, max_tokens, shared};
+use super::structured::response_format;
+use super::tools::{self, Tools};
 use super::{Prepared, PromptTokens};
+use crate::answer::CallStyle;
 use crate::error::ApiError;
 use crate::model::ServedModel;
 
@@ -16,7 +19,7 @@ const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "f
 
 pub(crate) fn chat(model: Arc<ServedModel>, request: ChatRequest, max_choices: usize) -> Result<Prepared, ApiError> {
     refuse_unsupported(&request.own)?;
-    let Shared { n, mut options, delivery } = shared(request.common)?;
+    let Shared { n, mut options, delivery, structured } = shared(request.common)?;
     choices(1, n, max_choices)?;
     let own = request.own;
     if let Some(n) = own.max_completion_tokens {
@@ -27,24 +30,28 @@ pub(crate) fn chat(model: Arc<ServedModel>, request: ChatRequest, max_choices: u
         (false, None | Some(0)) => None,
         (false, Some(_)) => return Err(ApiError::field("top_logprobs", "needs 'logprobs' to be true")),
     };
-    let ids = prompt(&model, own.messages)?;
+    let tools = tools::tools(own.tools, own.tool_choice)?;
+    let wanted = [response_format(own.response_format)?, structured].into_iter().flatten().collect();
+    let wanted = tools::only_one(wanted, tools.as_ref())?;
+    let ids = prompt(&model, own.messages, tools.as_ref())?;
+    options.grammar = match (&tools, wanted) {
+        (Some(tools), _) => Some(tools.grammar(&model)?),
+        (None, wanted) => wanted.map(|wanted| wanted.compile(&model)).transpose()?,
+    };
+    let calls = tools.map_or(CallStyle::None, |tools| tools.style());
     let prompts = vec![PromptTokens { ids, echo: None }];
-    Ok(Prepared { model, input: "messages", prompts, n, options, delivery })
+    Ok(Prepared { model, input: "messages", prompts, n, options, delivery, calls })
 }
 
 /// Features that change the answer and that this server does not have are refused, never ignored.
 fn refuse_unsupported(own: &ChatFields) -> Result<(), ApiError> {
     let none = |v: &Value| v.as_str() == Some("none");
     let empty = |v: &Value| v.as_array().is_some_and(Vec::is_empty);
-    let text = |v: &Value| v.get("type").and_then(Value::as_str) == Some("text");
     let only_text = |v: &Value| v.as_array().is_some_and(|a| a.iter().all(|m| m == "text"));
     type Harmless<'a> = &'a dyn Fn(&Value) -> bool;
-    let fields: [(&str, &Option<Value>, Harmless<'_>, &str); 8] = [
-        ("tools", &own.tools, &empty, "this server does not call tools yet"),
-        ("tool_choice", &own.tool_choice, &none, "this server does not call tools yet"),
-        ("functions", &own.functions, &empty, "this server does not call functions yet"),
-        ("function_call", &own.function_call, &none, "this server does not call functions yet"),
-        ("response_format", &own.response_format, &text, "this server answers only with type 'text' yet"),
+    let fields: [(&str, &Option<Value>, Harmless<'_>, &str); 5] = [
+        ("functions", &own.functions, &empty, "use 'tools'"),
+        ("function_call", &own.function_call, &none, "use 'tool_choice'"),
         ("modalities", &own.modalities, &only_text, "this server answers only with text"),
         ("audio", &own.audio, &|_| false, "this server answers only with text"),
         ("web_search_options", &own.web_search_options, &|_| false, "this server does not search the web"),
@@ -57,14 +64,19 @@ fn refuse_unsupported(own: &ChatFields) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn prompt(model: &ServedModel, messages: Vec<Message>) -> Result<Vec<u32>, ApiError> {
+fn prompt(model: &ServedModel, messages: Vec<Message>, tools: Option<&Tools>) -> Result<Vec<u32>, ApiError> {
     let Some(template) = &model.template else { return Err(ApiError::NoChatTemplate { model: model.id.clone() }) };
     if messages.is_empty() {
         return Err(ApiError::field("messages", "must hold at least one message"));
     }
-    let messages =
-        messages.into_iter().enumerate().map(|(i, m)| template_message(i, m)).collect::<Result<Vec<_>, _>>()?;
-    let input = ChatInput { messages: &messages, add_generation_prompt: true, ..ChatInput::default() };
+    let form = if tools::knows_calls(template) { tools::with_objects } else { tools::as_text };
+    let messages = messages.into_iter().enumerate().map(|(i, m)| template_message(i, m).map(form));
+    let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
+    let shown = tools.and_then(|tools| tools.shown_by(template));
+    if let (Some(tools), None) = (tools, shown) {
+        tools::instruct(&mut messages, &tools.instruction());
+    }
+    let input = ChatInput { messages: &messages, tools: shown, add_generation_prompt: true, ..ChatInput::default() };
     let text = template.render(&input)?;
     // The template writes the special tokens itself, the one at the beginning included.
     Ok(model.tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true })?)

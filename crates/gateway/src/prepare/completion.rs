@@ -7,6 +7,7 @@ use bantam_types::openai::{CompletionFields, CompletionRequest, Prompt};
 
 use super::sampling::{Shared, alternatives, choices, shared, token_ids};
 use super::{Prepared, PromptTokens};
+use crate::answer::CallStyle;
 use crate::error::ApiError;
 use crate::model::ServedModel;
 
@@ -21,7 +22,7 @@ pub(crate) fn completion(
     request: CompletionRequest,
     max_choices: usize,
 ) -> Result<Prepared, ApiError> {
-    let Shared { n, mut options, delivery } = shared(request.common)?;
+    let Shared { n, mut options, delivery, structured } = shared(request.common)?;
     let CompletionFields { prompt, logprobs, echo, suffix, best_of } = request.own;
     options.max_tokens = options.max_tokens.or(Some(DEFAULT_MAX_TOKENS));
     options.logprobs = logprobs.map(|n| alternatives("logprobs", n, MAX_ALTERNATIVES)).transpose()?;
@@ -47,6 +48,7 @@ pub(crate) fn completion(
         return Err(ApiError::field("prompt", "must not be an empty array"));
     }
     choices(count, n, max_choices)?;
+    options.grammar = structured.map(|wanted| wanted.compile(&model)).transpose()?;
     let from_text = |text: String| {
         // As the model's own tokenizer would: with its beginning-of-text token, and special tokens by their names.
         let ids = model.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: true })?;
@@ -66,7 +68,7 @@ pub(crate) fn completion(
             lists.map(|list| check(list).map(&from_ids)).collect::<Result<_, ApiError>>()?
         }
     };
-    Ok(Prepared { model, input: "prompt", prompts, n, options, delivery })
+    Ok(Prepared { model, input: "prompt", prompts, n, options, delivery, calls: CallStyle::None })
 }
 
 /// Token ids are decoded for the echo before the engine sees them, so their range is checked here.

@@ -6,11 +6,14 @@
 mod chat;
 mod completion;
 mod sampling;
+mod structured;
+mod tools;
 
 use std::sync::Arc;
 
 use bantam_engine::GenerateRequest;
 
+use crate::answer::CallStyle;
 use crate::model::ServedModel;
 
 pub(crate) use chat::chat;
@@ -28,6 +31,8 @@ pub(crate) struct Prepared {
     /// Everything but prompt and choice.
     pub(crate) options: GenerateRequest,
     pub(crate) delivery: Delivery,
+    /// Where the answers call tools.
+    pub(crate) calls: CallStyle,
 }
 
 /// One prompt.

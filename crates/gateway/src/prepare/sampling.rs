@@ -8,6 +8,7 @@ use bantam_types::openai::{Common, OneOrMany};
 use serde_json::{Map, Number, Value};
 
 use super::Delivery;
+use super::structured::{Wanted, structured_outputs};
 use crate::error::ApiError;
 
 /// Shared fields, checked.
@@ -15,6 +16,8 @@ pub(super) struct Shared {
     pub(super) n: usize,
     pub(super) options: GenerateRequest,
     pub(super) delivery: Delivery,
+    /// What `structured_outputs` asks for.
+    pub(super) structured: Option<Wanted>,
 }
 
 pub(super) fn shared(common: Common) -> Result<Shared, ApiError> {
@@ -59,7 +62,8 @@ pub(super) fn shared(common: Common) -> Result<Shared, ApiError> {
     } else {
         Delivery::Whole
     };
-    Ok(Shared { n, options, delivery })
+    let structured = structured_outputs(common.structured_outputs)?;
+    Ok(Shared { n, options, delivery, structured })
 }
 
 /// Checks the number of answers.

@@ -24,7 +24,7 @@ pub(super) async fn chat(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (context, prepared) = prepare(app, trace, request, prepare::chat).await?;
-    let format = ChatFormat { logprobs: prepared.options.logprobs.is_some() };
+    let format = ChatFormat::new(&prepared);
     answer(context, prepared, format).await
 }
 

@@ -13,4 +13,5 @@ mod errors;
 mod operations;
 mod server;
 mod streams;
+mod structured;
 mod toy;

@@ -30,12 +30,13 @@ pub(crate) struct Options {
     pub(crate) engine: EngineConfig,
     pub(crate) context_length: usize,
     pub(crate) step_time: Duration,
+    pub(crate) habit: &'static str,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let gateway = GatewayConfig { port: 0, ..GatewayConfig::default() };
-        Self { gateway, engine: EngineConfig::default(), context_length: 512, step_time: Duration::ZERO }
+        Self { gateway, engine: EngineConfig::default(), context_length: 512, step_time: Duration::ZERO, habit: "" }
     }
 }
 
@@ -52,7 +53,8 @@ pub(crate) async fn start() -> Server {
 
 pub(crate) async fn start_with(options: Options) -> Server {
     let tokenizer = Arc::new(tokenizer());
-    let toy = Toy::new(Arc::clone(&tokenizer), options.context_length, options.step_time);
+    let mut toy = Toy::new(Arc::clone(&tokenizer), options.context_length, options.step_time);
+    toy.habit = options.habit;
     let engine = Engine::with_backend(Box::new(toy), options.engine).unwrap();
     let model = |id: &str, template| ServedModel {
         id: id.into(),

@@ -23,6 +23,8 @@ pub(crate) struct Toy {
     pub(crate) context_length: usize,
     /// What every step takes.
     pub(crate) step_time: Duration,
+    /// Text that it writes at every 64th position.
+    pub(crate) habit: &'static str,
     cpu: Cpu,
     rows: Vec<Result<Vec<f32>, NonFinite>>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Toy {
 impl Toy {
     pub(crate) fn new(tokenizer: Arc<Tokenizer>, context_length: usize, step_time: Duration) -> Self {
         let cpu = Cpu::new(CpuConfig { n_threads: 1, isa: None }).unwrap();
-        Self { tokenizer, n_pages: 4096, context_length, step_time, cpu, rows: Vec::new() }
+        Self { tokenizer, n_pages: 4096, context_length, step_time, habit: "", cpu, rows: Vec::new() }
     }
 }
 
@@ -103,7 +105,15 @@ impl Backend for Toy {
                 LogitsWanted::All => 0,
             };
             let wanted = chunk.tokens.iter().enumerate().skip(from);
-            let rows = wanted.flat_map(|(i, &token)| row(token, chunk.first_pos + i)).collect();
+            let row = |(i, &token): (usize, &u32)| {
+                let position = chunk.first_pos + i;
+                let mut row = row(token, position);
+                if let Some(&byte) = self.habit.as_bytes().get(position % 64) {
+                    row[usize::from(byte)] = 1000.0;
+                }
+                row
+            };
+            let rows = wanted.flat_map(row).collect();
             let poisoned = chunk.tokens.contains(&u32::from(POISON.as_bytes()[0]));
             self.rows.push(if poisoned { Err(NonFinite { position: chunk.first_pos }) } else { Ok(rows) });
         }
@@ -158,7 +168,7 @@ pub(crate) fn tokenizer() -> Tokenizer {
 }
 
 pub(crate) fn template() -> ChatTemplate {
-    let source = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools in this house') }}\
+    let source = "{% for m in messages %}{% if m.role == 'function' %}{{ raise_exception('no functions in this house') }}\
         {% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     ChatTemplate::new(source, TemplateTokens::default()).unwrap()

@@ -50,6 +50,9 @@ pub struct ChatFields {
     /// Which tool it must call.
     #[serde(default)]
     pub tool_choice: Option<Value>,
+    /// Whether the model may call several tools in one answer.
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
     /// The older name of `tools`.
     #[serde(default)]
     pub functions: Option<Value>,
@@ -164,11 +167,60 @@ pub struct ChatChoice {
 pub struct ReplyMessage {
     /// Always `assistant`.
     pub role: Cow<'static, str>,
-    /// The text.
+    /// The text; absent where it only calls a tool.
     pub content: Option<String>,
+    /// The tools it calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCall>>,
     /// Always absent: a local model has no separate channel for refusing.
     #[serde(default)]
     pub refusal: Option<String>,
+}
+
+/// A tool that the model calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// What the tool's answer refers to.
+    pub id: String,
+    /// Always `function`.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    /// The call.
+    pub function: FunctionCall,
+}
+
+/// Name and arguments of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionCall {
+    /// One of the names in `tools`.
+    pub name: String,
+    /// A JSON object, as text.
+    pub arguments: String,
+}
+
+/// What to append to a call; `id`, `type` and `name` come in the first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToolCallDelta {
+    /// Which call of the answer.
+    pub index: usize,
+    /// What the tool's answer refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Always `function`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Cow<'static, str>>,
+    /// The call.
+    pub function: FunctionDelta,
+}
+
+/// Part of [`ToolCallDelta`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FunctionDelta {
+    /// One of the names in `tools`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// More of the arguments' text.
+    pub arguments: String,
 }
 
 /// Log probabilities of an answer, or of the part of it in one chunk.
@@ -247,4 +299,7 @@ pub struct Delta {
     /// Text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCallDelta>>,
 }

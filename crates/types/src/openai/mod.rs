@@ -14,7 +14,8 @@ mod usage;
 
 pub use chat::{
     ChatChoice, ChatChunk, ChatChunkChoice, ChatFields, ChatLogprobs, ChatRequest, ChatResponse, ChatTokenLogprob,
-    Content, ContentPart, Delta, Message, ReplyMessage, TopLogprob,
+    Content, ContentPart, Delta, FunctionCall, FunctionDelta, Message, ReplyMessage, ToolCall, ToolCallDelta,
+    TopLogprob,
 };
 pub use completion::{
     CompletionChoice, CompletionFields, CompletionLogprobs, CompletionRequest, CompletionResponse, Prompt,

@@ -110,6 +110,9 @@ pub struct Common {
     pub stop: Option<OneOrMany>,
     /// Extension: token ids that end the answer.
     pub stop_token_ids: Option<Vec<i64>>,
+    /// Extension, as vLLM has it: what the answer must follow, by one of `json`, `json_object`, `regex`, `choice` and
+    /// `grammar`.
+    pub structured_outputs: Option<Value>,
     /// Extension: do not stop where the model would end its turn.
     pub ignore_eos: Option<bool>,
 }

@@ -43,6 +43,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the end of the context was reached.
     Length,
+    /// The model calls a tool.
+    ToolCalls,
     /// A reason this version does not know.
     #[serde(untagged)]
     Other(String),
