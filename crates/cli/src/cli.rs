@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Show(cmd::show::ShowArgs),
     /// Remove models from this machine
     Rm(cmd::rm::RmArgs),
+    /// Say which of some labels fits a text
+    Classify(cmd::classify::ClassifyArgs),
+    /// Typed tasks: define, check, fit, run
+    Task(cmd::task::TaskArgs),
     /// Turn texts into vectors
     Embed(cmd::embed::EmbedArgs),
     /// Show the tokens of a text

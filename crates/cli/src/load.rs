@@ -1,6 +1,7 @@
 //! From a model's name to a running engine: resolve, pull if missing, read, pack, start.
 
 pub(crate) mod encoder;
+pub(crate) mod task;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,7 +116,7 @@ pub(crate) struct Loaded {
     pub(crate) cpu: Cpu,
     pub(crate) engine: Engine,
     pub(crate) tokenizer: Arc<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) template: Option<Arc<ChatTemplate>>,
     pub(crate) data_dir: PathBuf,
     created: u64,
     digest: Option<String>,
@@ -128,7 +129,8 @@ impl Loaded {
         let gguf = open_gguf(&local.path)?;
         let tokenizer = Arc::new(read_tokenizer(&gguf, &local.path)?);
         let template = ChatTemplate::from_gguf(&gguf, &tokenizer)
-            .with_context(|| format!("{}: the chat template cannot be used", local.path.display()))?;
+            .with_context(|| format!("{}: the chat template cannot be used", local.path.display()))?
+            .map(Arc::new);
         let cpu = Cpu::new(CpuConfig { n_threads: args.threads, isa: None })?;
 
         let bar = progress::loading(globals, &local.name);

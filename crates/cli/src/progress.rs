@@ -159,6 +159,20 @@ pub(crate) fn texts(globals: &Globals, n: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over the rows of a table.
+pub(crate) fn rows(globals: &Globals, n: u64) -> ProgressBar {
+    let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} rows, {msg}, {eta} left");
+    bar.set_length(n);
+    bar
+}
+
+/// A bar over a share, in thousandths.
+pub(crate) fn share(globals: &Globals) -> ProgressBar {
+    let bar = counting(globals, "{spinner} [{bar:32}] {percent:>3}% {msg} ({elapsed})");
+    bar.set_length(1000);
+    bar
+}
+
 /// A bar over the runs of a benchmark.
 pub(crate) fn runs(globals: &Globals, n: u64) -> ProgressBar {
     let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} runs, {msg}");

@@ -15,7 +15,7 @@ pub struct ServedModel {
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// Its chat template; without one only `/v1/completions` works.
-    pub template: Option<ChatTemplate>,
+    pub template: Option<Arc<ChatTemplate>>,
     /// When the model came to this machine, in seconds since the Unix epoch.
     pub created: u64,
     /// SHA-256 of the model file in hex, if known.

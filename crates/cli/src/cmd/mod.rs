@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod classify;
 pub(crate) mod completions;
 pub(crate) mod embed;
 pub(crate) mod list;
@@ -11,4 +12,5 @@ pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod task;
 pub(crate) mod tokenize;

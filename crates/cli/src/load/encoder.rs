@@ -56,8 +56,11 @@ pub(crate) struct LoadedEncoder {
     /// Size and precision in a few words.
     pub(crate) description: String,
     pub(crate) embedder: Embedder,
+    /// `int8` or `float`.
+    pub(crate) precision: &'static str,
+    pub(crate) threads: usize,
     created: u64,
-    digest: Option<String>,
+    pub(crate) digest: Option<String>,
 }
 
 /// Finds an encoder, pulls it if it is not here, and starts an embedder on it.
@@ -75,15 +78,17 @@ pub(crate) fn encoder(model: &str, args: &EncoderArgs, globals: &Globals) -> any
     });
     bar.finish_and_clear();
     let encoder = encoder.with_context(|| format!("{} cannot be run", dir.display()))?;
+    let precision = match args.precision {
+        PrecisionArg::Int8 => "int8",
+        PrecisionArg::Float => "float",
+    };
+    let threads = cpu.n_threads();
     let spec = encoder.spec();
     let description = format!(
         "encoder of {} layers, {} dimensions, {}, context {}; {} threads, {}",
         spec.n_layers,
         spec.hidden_size,
-        match args.precision {
-            PrecisionArg::Int8 => "int8",
-            PrecisionArg::Float => "float",
-        },
+        precision,
         spec.context_length,
         cpu.n_threads(),
         cpu.isa(),
@@ -97,6 +102,8 @@ pub(crate) fn encoder(model: &str, args: &EncoderArgs, globals: &Globals) -> any
         },
         description,
         embedder,
+        precision,
+        threads,
         created: super::modified(&local.path),
         digest: local.sha256.map(|digest| digest.to_string()),
     })
