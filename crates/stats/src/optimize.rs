@@ -55,14 +55,15 @@ pub(crate) fn minimise(
                 *next = (f64::from(*x) + t * f64::from(*d)) as f32;
             }
             let at = objective(&next, &mut next_gradient);
-            if !(at <= value + SUFFICIENT_DECREASE * t * slope) {
-                (found, high) = (None, t);
-            } else {
+            // NaN is not less.
+            if at <= value + SUFFICIENT_DECREASE * t * slope {
                 found = Some(at);
                 if dot(&direction, &next_gradient) >= CURVATURE * slope {
                     break;
                 }
                 low = t;
+            } else {
+                (found, high) = (None, t);
             }
             t = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * t };
         }

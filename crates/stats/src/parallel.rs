@@ -16,7 +16,7 @@ pub(crate) fn for_each<T: Send>(threads: usize, chunks: Vec<T>, work: impl Fn(T)
         }
     };
     std::thread::scope(|scope| {
-        (1..threads).for_each(|_| drop(scope.spawn(&run)));
+        (1..threads).for_each(|_| drop(scope.spawn(run)));
         run();
     });
 }

@@ -41,7 +41,7 @@ pub struct ScopeExamples<'a> {
 /// From so many rows of no class on, they decide what each signal counts.
 const MIN_OUTSIDE: usize = 20;
 /// What signals count without such rows. Energy moves with confidence and is left to those who have examples.
-const UNTAUGHT: [f64; 3] = [1.0, 0.0, 10.0];
+const UNTAUGHT: [f64; 3] = [1.0, 0.0, 5.0];
 
 impl ScopeDetector {
     /// Fits the weights by logistic regression if there are at least 20 rows of no class, and takes fixed ones otherwise;
@@ -148,7 +148,7 @@ mod tests {
     fn wrong_answers_may_be_turned_away_for_free() {
         let mut rng = Rng::new(10);
         let inside = rows(&mut rng, 100, [0.5, 1.0, 0.5]);
-        let strangest = ScopeDetector { confidence: 1.0, energy: 0.0, similarity: 10.0, threshold: 0.0 };
+        let strangest = ScopeDetector { confidence: 1.0, energy: 0.0, similarity: 5.0, threshold: 0.0 };
         let mut order: Vec<usize> = (0..100).collect();
         order.sort_by(|&a, &b| strangest.score(&inside[a]).total_cmp(&strangest.score(&inside[b])));
         let correct: Vec<bool> = (0..100).map(|row| !order[..30].contains(&row)).collect();

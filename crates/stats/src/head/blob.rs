@@ -149,7 +149,7 @@ impl Head {
             }
         };
         let scales = reader.floats(n_rows)?;
-        let values: Vec<i8> = reader.take(n_rows, width)?.iter().map(|x| *x as i8).collect();
+        let values = reader.take(n_rows, width)?.iter().map(|x| i16::from(*x as i8)).collect();
         if !reader.rest.is_empty() {
             return Err(invalid("arrays", "are longer than the header says"));
         }

@@ -3,6 +3,8 @@
 //! Weights and residuals have their columns (classes) padded to whole vectors of [`LANES`]; the padding stays 0. Every sum
 //! runs in one order, whatever the number of threads.
 
+use std::sync::OnceLock;
+
 use crate::parallel;
 
 /// Columns that are computed side by side.
@@ -21,12 +23,12 @@ pub(crate) fn padded(columns: usize) -> usize {
 pub(crate) enum Design<'a> {
     /// `[rows][width]`
     Dense { values: &'a [f32], width: usize },
-    /// By rows, and the same by features.
-    Sparse { rows: &'a Sparse, features: Sparse },
+    /// By rows, and the same by features once training asks for it.
+    Sparse { rows: &'a Sparse, features: OnceLock<Sparse> },
 }
 
 /// Rows with few entries that are not 0.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sparse {
     /// Where each row begins and the last ends.
     starts: Vec<usize>,
@@ -78,7 +80,7 @@ struct Strided<'a> {
 
 impl<'a> Design<'a> {
     pub(crate) fn sparse(rows: &'a Sparse) -> Self {
-        Self::Sparse { rows, features: rows.transposed() }
+        Self::Sparse { rows, features: OnceLock::new() }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -139,7 +141,8 @@ impl<'a> Design<'a> {
                         add_product(a, residuals, residuals.len() / columns, (&mut *out, columns));
                     }
                 }
-                Self::Sparse { features, .. } => {
+                Self::Sparse { rows, features } => {
+                    let features = features.get_or_init(|| rows.transposed());
                     for (out, feature) in out.chunks_exact_mut(columns).zip(first..) {
                         add_sparse(features.row(feature), residuals, out);
                     }

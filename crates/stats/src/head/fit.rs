@@ -231,9 +231,8 @@ impl Fitter<'_> {
         let threads = self.config.threads;
         let prepared = self.prepare(&kept);
         let embeddings = self.embeddings(&held);
-        let mut texts = Sparse::default();
+        let mut texts = Sparse::new(prepared.text.as_ref().map_or(0, |(features, _)| features.width()));
         if let Some((features, _)) = &prepared.text {
-            texts = Sparse::new(features.width());
             held.iter().for_each(|&row| texts.push(features.of(self.rows.texts[row])));
         }
         let tests = [Design::Dense { values: &embeddings, width: self.rows.width }, Design::sparse(&texts)];

@@ -8,7 +8,7 @@ use super::{ClassWeights, Link};
 use crate::optimize::{Stop, minimise};
 
 /// Enough for held-out loss to stop moving; the last digits of the optimum are worth nothing.
-const STOP: Stop = Stop { iterations: 100, relative_decrease: 2e-5 };
+const STOP: Stop = Stop { iterations: 100, relative_decrease: 1e-4 };
 
 /// Weights of one linear map.
 #[derive(Debug, Clone, PartialEq)]

@@ -20,8 +20,8 @@ const NEAREST: usize = 5;
 pub(crate) struct Neighbours {
     pub(crate) width: usize,
     pub(crate) targets: Targets,
-    /// `[rows][width]`
-    pub(crate) values: Vec<i8>,
+    /// `[rows][width]`, each from -127 to 127: 16 bits, because their products add up in one instruction.
+    pub(crate) values: Vec<i16>,
     /// What one unit of each row's values is worth.
     pub(crate) scales: Vec<f32>,
 }
@@ -62,7 +62,7 @@ impl Neighbours {
 
     fn vote(&self, row: &[f32]) -> Vote {
         let (values, scale) = quantise(row);
-        let compare = |(other, other_scale): (&[i8], &f32)| {
+        let compare = |(other, other_scale): (&[i16], &f32)| {
             let dot: i32 = values.iter().zip(other).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
             f64::from(dot) * f64::from(scale) * f64::from(*other_scale)
         };
@@ -97,11 +97,11 @@ impl Neighbours {
     }
 }
 
-fn quantise(row: &[f32]) -> (Vec<i8>, f32) {
+fn quantise(row: &[f32]) -> (Vec<i16>, f32) {
     let max = row.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
     let scale = max / 127.0;
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    (row.iter().map(|x| libm::rintf(x * inverse) as i8).collect(), scale)
+    (row.iter().map(|x| libm::rintf(x * inverse) as i16).collect(), scale)
 }
 
 #[cfg(test)]
