@@ -1,6 +1,9 @@
 use super::Link;
 use crate::error::{StatsError, check_classes, check_len, check_min};
 
+/// Memory is in proportion to rows times classes.
+const MAX_CLASSES: usize = 10_000;
+
 /// What training rows are labelled with.
 #[derive(Debug, Clone, Copy)]
 pub enum Labels<'a> {
@@ -31,6 +34,9 @@ pub(crate) struct Targets {
 impl Targets {
     pub(crate) fn new(labels: Labels<'_>, classes: usize, rows: usize) -> Result<Self, StatsError> {
         check_min("classes", classes, if matches!(labels, Labels::One(_)) { 2 } else { 1 })?;
+        if classes > MAX_CLASSES {
+            return Err(StatsError::Range { name: "classes", value: classes as f64, expected: "at most 10000" });
+        }
         let mut targets = Self::empty(classes, labels.link());
         match labels {
             Labels::One(labels) => {

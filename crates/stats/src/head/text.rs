@@ -13,6 +13,7 @@ const MAX_CHARS_IN_ALL: usize = 20_000_000;
 
 /// From text to sparse features; knows which buckets occurred in training.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct TextFeatures {
     max_chars: usize,
     /// The buckets that occurred in training, ascending.
