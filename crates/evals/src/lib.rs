@@ -1,7 +1,12 @@
-//! Measurements of a model's quality and speed, each with the rule by which it was taken.
+//! Measurements of a model's quality and speed, each with the rule by which it was taken, and what shows them: pictures
+//! and reports.
 
 mod bench;
 mod perplexity;
+pub mod quality;
+pub mod report;
+pub mod svg;
+mod text;
 
 pub use bench::{
     Bench, BenchError, CLASSIFY_CLIENTS, MAX_REQUESTS, MAX_STREAMS, Measured, OWN_PROMPT, SHARED_PROMPT, STREAM_PROMPT,
