@@ -6,6 +6,8 @@ mod input;
 mod labels;
 mod latency;
 mod paired;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@ use serde::Serialize;
 use super::evaluation::{about, footer, tiles};
 use super::page::{Block, Page, Section, html};
 use super::table::{Align, Table};
-use super::{About, ReportError, sections};
+use super::{About, LONGEST, ReportError, sections};
 use crate::quality::{Answerable, Paired, Quality, QualityError};
 use crate::svg::{self, IntervalRow, MAX_CURVES, RiskCurve};
 use crate::text::{
@@ -106,11 +106,12 @@ impl Comparison {
         let beside = format!("{name} {}", estimate(&baseline.quality.accuracy));
         let sure = standing.paired.map_or_else(String::new, |paired| {
             let said = if paired.p_value < 0.05 { "is more than chance" } else { "may be chance" };
-            format!(
-                " The difference of {} points {said} ({}).",
-                difference(&paired.difference),
-                p_value(paired.p_value)
-            )
+            let on = match (paired.rows, paired.rows) == (winner.quality.rows, baseline.quality.rows) {
+                true => "The".to_owned(),
+                false => format!("On the {} that both were judged on, the", counted(paired.rows, "row", "rows")),
+            };
+            let (points, p) = (difference(&paired.difference), p_value(paired.p_value));
+            format!(" {on} difference of {points} points {said} ({p}).")
         });
         let cost = match (winner.cost_per_million, baseline.cost_per_million) {
             (Some(new), Some(old)) => {
@@ -156,7 +157,7 @@ impl Comparison {
         let contest = &self.contest;
         let mut all = Vec::new();
         if !contest.warnings.is_empty() {
-            let blocks = vec![Block::Warnings(contest.warnings.clone())];
+            let blocks = vec![Block::Warnings(contest.warnings.iter().map(|it| shortened(it, LONGEST)).collect())];
             all.push(Section { title: "Before you rely on this".to_owned(), blocks });
         }
         all.push(self.candidates());
@@ -169,7 +170,9 @@ impl Comparison {
         }
         if !contest.skipped.is_empty() {
             let mut table = Table::new([("not run", Align::Left), ("why", Align::Left)]);
-            table.rows.extend(contest.skipped.iter().map(|it| vec![shortened(&it.name, 80), it.reason.clone()]));
+            table
+                .rows
+                .extend(contest.skipped.iter().map(|it| vec![shortened(&it.name, 80), shortened(&it.reason, LONGEST)]));
             all.push(Section { title: "What was not measured".to_owned(), blocks: vec![Block::Table(table)] });
         }
         all.push(about(&contest.about));
@@ -200,7 +203,10 @@ impl Comparison {
             blocks.push(Block::Text(note.to_owned()));
         }
         let notes = contest.baseline.iter().chain(&contest.candidates).flat_map(|candidate| {
-            candidate.notes.iter().map(|note| format!("{}: {note}", shortened(&candidate.name, 60)))
+            candidate
+                .notes
+                .iter()
+                .map(|note| format!("{}: {}", shortened(&candidate.name, 60), shortened(note, LONGEST)))
         });
         blocks.extend(notes.map(Block::Text));
         blocks
@@ -246,7 +252,7 @@ fn interval_row(candidate: &Candidate) -> IntervalRow<'_> {
 }
 
 fn p_value(p: f64) -> String {
-    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {}", significant(p)) }
+    if p < 0.001 { "p\u{a0}<\u{a0}0.001".to_owned() } else { format!("p\u{a0}=\u{a0}{}", significant(p)) }
 }
 
 fn line(candidate: &Candidate, standing: Option<&Standing>) -> Vec<String> {

@@ -20,9 +20,10 @@ impl Evaluation {
     pub fn verdict(&self) -> String {
         let quality = &self.quality;
         let head = format!(
-            "{} of {} were answered right {}",
+            "{} of {} {} answered right {}",
             percent(quality.accuracy.value),
             counted(quality.rows, "row", "rows"),
+            if quality.rows == 1 { "was" } else { "were" },
             interval(&quality.accuracy)
         );
         let failed = match quality.failed {

@@ -10,10 +10,13 @@ mod table;
 use serde::Serialize;
 
 use crate::quality::QualityError;
-use crate::text::count;
+use crate::text::{count, shortened};
 pub use comparison::{Candidate, Comparison, Contest, Skipped, Standing};
 pub use evaluation::Evaluation;
 pub use table::{Align, Column, Table};
+
+/// Columns of an outside text that is more than a name.
+const LONGEST: usize = 600;
 
 /// What was run on what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -74,7 +77,7 @@ impl About {
         ];
         let given =
             lines.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)));
-        table.rows.extend(given.map(|(name, value)| vec![name.to_owned(), value.clone()]));
+        table.rows.extend(given.map(|(name, value)| vec![name.to_owned(), shortened(value, LONGEST)]));
         table
     }
 }

@@ -55,7 +55,7 @@ impl Type {
 
 /// About how wide a text of this size is. Fonts differ: leave some room.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
-    columns(text) as f64 * size * 0.57
+    columns(text) as f64 * size * 0.6
 }
 
 impl Canvas {

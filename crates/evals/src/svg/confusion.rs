@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::canvas::{Anchor, Canvas, Type, text_width};
 use super::{BLUE, ORANGE};
@@ -42,35 +43,38 @@ pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
 
 /// The labels to show one by one, in an order that brings those that were mixed up together.
 fn shown_labels(confusion: &Confusion, n_labels: usize) -> Vec<usize> {
-    let mut wrong = vec![0; n_labels];
     let mut mixed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for cell in confusion.mistakes() {
-        wrong[cell.truth] += cell.rows;
-        if let Some(predicted) = cell.predicted {
-            wrong[predicted] += cell.rows;
-            *mixed.entry((cell.truth.min(predicted), cell.truth.max(predicted))).or_default() += cell.rows;
-        }
+        let other = cell.predicted.unwrap_or(cell.truth);
+        *mixed.entry((cell.truth.min(other), cell.truth.max(other))).or_default() += cell.rows;
     }
-    let mut kept: Vec<usize> = (0..n_labels).collect();
-    if n_labels > MAX_SHOWN {
-        kept.sort_by_key(|&label| (std::cmp::Reverse(wrong[label]), label));
-        kept.truncate(MAX_SHOWN - 1);
-        kept.sort_unstable();
-    }
+    let mut pairs: Vec<_> = mixed.into_iter().collect();
+    pairs.sort_by_key(|(pair, rows)| (Reverse(*rows), *pair));
+
+    let kept = if n_labels <= MAX_SHOWN { (0..n_labels).collect() } else { most_mixed(&pairs) };
     // Single linkage: the most frequent mix-ups first, each joins the groups of its two labels.
     let mut groups: Vec<Vec<usize>> = kept.iter().map(|&label| vec![label]).collect();
-    let mut pairs: Vec<_> = mixed.into_iter().collect();
-    pairs.sort_by_key(|(pair, rows)| (std::cmp::Reverse(*rows), *pair));
     for ((a, b), _) in pairs {
         let group = |label| groups.iter().position(|group: &Vec<usize>| group.contains(&label));
         let (Some(first), Some(second)) = (group(a), group(b)) else { continue };
         if first != second {
-            let (first, second) = (first.min(second), first.max(second));
-            let joined = groups.remove(second);
-            groups[first].extend(joined);
+            let joined = groups.remove(first.max(second));
+            groups[first.min(second)].extend(joined);
         }
     }
     groups.concat()
+}
+
+/// The labels of the first pairs, both of each where there is room.
+fn most_mixed(pairs: &[((usize, usize), usize)]) -> BTreeSet<usize> {
+    let mut kept = BTreeSet::new();
+    for ((a, b), _) in pairs {
+        if kept.len() + 2 >= MAX_SHOWN && !(kept.contains(a) && kept.contains(b)) {
+            break;
+        }
+        kept.extend([*a, *b]);
+    }
+    kept
 }
 
 struct Picture<'a> {
@@ -98,12 +102,12 @@ impl Picture<'_> {
 }
 
 fn draw(picture: &Picture<'_>) -> String {
-    const TURN: f64 = 0.72; // sine and about the cosine of the slant of the upper labels
+    const TURN: f64 = 0.71; // sine and cosine of the slant of the upper names
     let cell = (560.0 / picture.across.len() as f64).clamp(17.0, 52.0);
     let size = if cell < 22.0 { 10.0 } else { 12.0 };
     let (left_names, top_names) = (picture.names(&picture.down, 30), picture.names(&picture.across, 24));
     let longest = |names: &[String], least: f64| names.iter().map(|name| text_width(name, size)).fold(least, f64::max);
-    let left = longest(&left_names, 70.0) + 30.0;
+    let left = longest(&left_names, 70.0) + 36.0;
     let top = longest(&top_names, 40.0) * TURN + 40.0;
     let (width, height) = (cell * picture.across.len() as f64, cell * picture.down.len() as f64);
     // The slanted name of the last column leans out.
@@ -149,7 +153,7 @@ fn draw(picture: &Picture<'_>) -> String {
             let fill = if right { BLUE } else { ORANGE };
             let paint = format_args!("fill=\"{fill}\" fill-opacity=\"{opacity:.2}\"").to_string();
             canvas.rect([x + 0.5, y + 0.5, cell - 1.0, cell - 1.0], paint, Some(&said));
-            let number = count(rows);
+            let number = rows.to_string();
             let small = (cell * 0.9 / text_width(&number, 1.0)).min(size);
             if small >= 6.0 {
                 let fill = if opacity > 0.6 { "#fff" } else { "currentColor" };
@@ -167,7 +171,7 @@ fn draw(picture: &Picture<'_>) -> String {
         canvas.rect([x, y - 10.0, 12.0, 12.0], format_args!("fill=\"{colour}\""), None);
         canvas.text((x + 18.0, y), Type::SOFT, said);
     }
-    canvas.text((left + 140.0, y), Type::SOFT, "darker: more of the row");
+    canvas.text((left + 140.0, y), Type::SOFT, "the stronger, the more of the row");
     if picture.hidden > 0 {
         let hidden = counted(picture.hidden, "mistake", "mistakes");
         canvas.text(
@@ -176,7 +180,7 @@ fn draw(picture: &Picture<'_>) -> String {
             &format!("not drawn: {hidden} among the {} others", picture.n_others),
         );
     }
-    worst.sort_by_key(|(rows, _)| std::cmp::Reverse(*rows));
+    worst.sort_by_key(|(rows, _)| Reverse(*rows));
     let read: Vec<String> = worst.into_iter().take(10).map(|(_, said)| said).collect();
     let read = if read.is_empty() {
         "No mistakes.".to_owned()
@@ -184,4 +188,37 @@ fn draw(picture: &Picture<'_>) -> String {
         format!("Most frequent mistakes: {}.", read.join("; "))
     };
     canvas.finish("Confusion matrix", &read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quality::ConfusionCell;
+
+    fn cell(truth: usize, predicted: Option<usize>, rows: usize) -> ConfusionCell {
+        ConfusionCell { truth, predicted, rows, examples: Vec::new() }
+    }
+
+    #[test]
+    fn labels_that_are_mixed_up_stand_side_by_side() {
+        let cells = vec![cell(4, Some(1), 5), cell(0, Some(0), 9), cell(0, Some(3), 2), cell(3, Some(4), 1)];
+        assert_eq!(shown_labels(&Confusion { cells }, 5), [0, 3, 1, 4, 2]);
+    }
+
+    /// Of 300 labels the pairs mixed up most are shown, the others are one line.
+    #[test]
+    fn many_labels_are_drawn_as_one() {
+        let mut cells: Vec<_> = (0..300).map(|label| cell(label, Some(label), 20)).collect();
+        cells.extend((0..50).map(|pair| cell(299 - 2 * pair, Some(2 * pair), 60 - pair)));
+        cells.push(cell(7, None, 3));
+        let confusion = Confusion { cells };
+        let shown = shown_labels(&confusion, 300);
+        assert_eq!(shown.len(), 38);
+        assert!((0..19).all(|pair| shown.contains(&(299 - 2 * pair)) && shown.contains(&(2 * pair))));
+        let labels: Vec<String> = (0..300).map(|label| label.to_string()).collect();
+        let picture = super::confusion(&confusion, &labels);
+        assert!(picture.contains(">262 others<") && picture.contains(">no answer<"));
+        let hidden: usize = (19..50).map(|pair| 60 - pair).sum();
+        assert!(picture.contains(&format!("not drawn: {} mistakes", count(hidden))));
+    }
 }

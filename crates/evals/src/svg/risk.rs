@@ -32,26 +32,34 @@ pub fn risk_coverage(curves: &[RiskCurve<'_>], baseline: Option<IntervalRow<'_>>
     let highest = lines.iter().flatten().map(|point| point.risk).chain(across).fold(0.0, f64::max);
     let top = (highest * 1.12).clamp(0.02, 1.0);
 
-    let legend_rows = if curves.len() > 1 { curves.len().div_ceil(2) } else { 0 };
-    let legend = legend_rows as f64 * 20.0;
-    let mut canvas = Canvas::new(640.0, 400.0 + legend);
+    let mut legend: Vec<(String, String)> = Vec::new();
+    if curves.len() > 1 || baseline.is_some() {
+        let line = |i: usize| format!("stroke=\"{}\" stroke-width=\"3\"", CURVES[i]);
+        legend.extend(curves.iter().enumerate().map(|(i, curve)| (line(i), shortened(curve.name, 36))));
+    }
+    if let Some((baseline, risk)) = baseline.zip(across) {
+        legend.push((MARK.to_owned(), format!("{}: {} wrong", shortened(baseline.name, 24), percent(risk))));
+    }
+    let mut canvas = Canvas::new(640.0, 400.0 + legend.len().div_ceil(2) as f64 * 20.0);
     let plot = Plot { area: [48.0, 30.0, 572.0, 320.0], x: (0.0, 1.0), y: (0.0, top) };
     plot.y_axis(&mut canvas, &percent_ticks((0.0, top), 6.0), "share of the answers that is wrong");
     plot.x_axis(&mut canvas, &percent_ticks((0.0, 1.0), 5.0), "share of the rows that is answered, surest first");
     canvas.stroke((48.0, plot.area[1]), (48.0, plot.bottom()), AXIS);
 
-    for (i, (curve, line)) in curves.iter().zip(&lines).enumerate() {
-        let colour = CURVES[i];
+    for (line, colour) in lines.iter().zip(CURVES) {
         let points = line.iter().map(|point| (plot.px(point.coverage), plot.py(point.risk)));
         canvas.path(points, format_args!("stroke=\"{colour}\" stroke-width=\"2.2\" stroke-linejoin=\"round\""));
         if let Some(end) = line.last() {
             canvas.dot((plot.px(end.coverage), plot.py(end.risk)), 3.0, format_args!("fill=\"{colour}\""));
         }
-        if curves.len() > 1 {
-            let (x, y) = (48.0 + (i % 2) as f64 * 290.0, 408.0 + (i / 2) as f64 * 20.0);
-            canvas.stroke((x, y - 4.0), (x + 22.0, y - 4.0), format_args!("stroke=\"{colour}\" stroke-width=\"3\""));
-            canvas.text((x + 30.0, y), Type::BODY, &shortened(curve.name, 36));
-        }
+    }
+    for (i, (line, name)) in legend.iter().enumerate() {
+        let (x, y) = (48.0 + (i % 2) as f64 * 290.0, 408.0 + (i / 2) as f64 * 20.0);
+        canvas.stroke((x, y - 4.0), (x + 22.0, y - 4.0), line);
+        canvas.text((x + 30.0, y), Type::BODY, name);
+    }
+    if let Some(risk) = across {
+        canvas.stroke((plot.area[0], plot.py(risk)), (plot.right(), plot.py(risk)), MARK);
     }
     for (i, curve) in curves.iter().enumerate() {
         let Some((selected, accuracy)) = curve.marked.and_then(|selected| Some((selected, selected.accuracy?))) else {
@@ -73,14 +81,6 @@ pub fn risk_coverage(curves: &[RiskCurve<'_>], baseline: Option<IntervalRow<'_>>
             canvas.text((x, y), Type { weight: 600, ..Type::BODY.at(anchor) }, &said);
         }
     }
-    if let Some((baseline, risk)) = baseline.zip(across) {
-        let y = plot.py(risk);
-        canvas.stroke((plot.area[0], y), (plot.right(), y), MARK);
-        let said = format!("{}: {} wrong", shortened(baseline.name, 40), percent(risk));
-        let y = if y > plot.bottom() - 20.0 { y - 6.0 } else { y + 14.0 };
-        canvas.text((plot.right() - 4.0, y), Type::SOFT.at(Anchor::End), &said);
-    }
-
     let read = |curve: &RiskCurve<'_>| {
         let all = curve.points.last().map_or_else(String::new, |point| {
             format!(" with {} answered {} are wrong", percent(point.coverage), percent(point.risk))
