@@ -14,8 +14,7 @@ pub fn reliability(confidence: &ConfidenceQuality) -> String {
     shares.y_axis(&mut canvas, &ticks, "share that is right");
     shares.x_axis(&mut canvas, &[], "");
     canvas.stroke((shares.px(0.0), shares.py(0.0)), (shares.px(1.0), shares.py(1.0)), MARK);
-    let perfect = Type { anchor: Anchor::Middle, turned: -33.4, ..Type::SOFT };
-    canvas.text((shares.px(0.23), shares.py(0.23) - 6.0), perfect, "as it should be");
+    canvas.text((shares.right(), 18.0), Type::SOFT.at(Anchor::End), "dashed: as it should be");
 
     let most = confidence.bins.iter().map(|bin| bin.rows).max().unwrap_or(1);
     let rows = Plot { area: [48.0, 340.0, 410.0, 80.0], x: range, y: (0.0, most as f64 * 1.25) };
