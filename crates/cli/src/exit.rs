@@ -8,15 +8,24 @@
 //! | 3 | there is no such model or file, or it is not on this machine |
 //! | 4 | no source could be reached or gave the file |
 //! | 5 | the bytes are not those that were promised |
+//! | 6 | an answer that had to have a form was cut before it was complete |
 //! | 130 | stopped by Ctrl-C |
 
-use bantam_engine::SubmitError;
+use bantam_engine::{GrammarError, SubmitError};
 use bantam_hub::{ErrorKind, HubError, ReferenceError};
+
+use crate::cmd::grammar::AnswerCut;
 
 /// The exit code for a command that ended in `error`.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     if matches!(error.downcast_ref(), Some(SubmitError::Invalid { .. })) {
         return 2;
+    }
+    if error.is::<GrammarError>() {
+        return 2;
+    }
+    if error.is::<AnswerCut>() {
+        return 6;
     }
     let kind = error.chain().find_map(|cause| match cause.downcast_ref::<HubError>() {
         Some(error) => Some(error.kind()),

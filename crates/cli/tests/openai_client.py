@@ -6,11 +6,15 @@ Every check runs; the program says which failed and then exits with 1.
 """
 
 import asyncio
+import json
 import math
+import re
 import sys
 import traceback
+import typing
 
 import openai
+import pydantic
 
 if len(sys.argv) != 4:
     sys.exit(__doc__)
@@ -201,6 +205,103 @@ def bias_and_length():
     equal(answer.headers["x-bantam-model"], MODEL, "x-bantam-model")
 
 
+CITY = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 20},
+        "inhabitants": {"type": "integer", "minimum": 1000, "maximum": 99_999_999},
+        "river": {"anyOf": [{"type": "string", "maxLength": 12}, {"type": "null"}]},
+    },
+    "required": ["city", "inhabitants", "river"],
+    "additionalProperties": False,
+}
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@check
+def json_schemas_hold():
+    form = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}
+    options = {"response_format": form, "max_tokens": 120, "messages": user("Describe Paris.")}
+    choice = chat(**options).choices[0]
+    value = json.loads(choice.message.content)
+    equal(list(value), ["city", "inhabitants", "river"], "properties")
+    assert len(value["city"]) <= 20 and 1000 <= value["inhabitants"] <= 99_999_999, value
+    equal(choice.finish_reason, "stop", "finish reason")
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chat(stream=True, **options))
+    equal(streamed, choice.message.content, "streamed")
+    for seed in range(5):
+        answer = chat(**(options | {"temperature": 1, "seed": seed}))
+        assert answer.choices[0].finish_reason != "stop" or json.loads(answer.choices[0].message.content)
+    cut = chat(**(options | {"max_tokens": 6})).choices[0]
+    equal(cut.finish_reason, "length", "finish reason of a cut answer")
+    anything = chat(response_format={"type": "json_object"}, max_tokens=200, messages=user("Describe Paris as JSON."))
+    assert anything.choices[0].message.content.startswith("{"), anything
+    if anything.choices[0].finish_reason == "stop":
+        assert isinstance(json.loads(anything.choices[0].message.content), dict)
+
+
+@check
+def the_parse_helper_works():
+    class City(pydantic.BaseModel):
+        name: typing.Literal["Paris", "Rome"]
+        size: typing.Literal["small", "large"]
+
+    parsed = client.chat.completions.parse(
+        model=MODEL, messages=user("Which city is the capital of France, and is it large?"), response_format=City, max_tokens=60
+    )
+    assert parsed.choices[0].message.parsed.name in ("Paris", "Rome"), parsed
+
+
+@check
+def structured_outputs():
+    def asked(**wanted):
+        return chat(extra_body={"structured_outputs": wanted}, max_tokens=40).choices[0].message.content
+
+    assert asked(choice=["Paris", "Rome"]) in ("Paris", "Rome")
+    assert re.fullmatch(r"[A-Z][a-z]+ [0-9]{4}", asked(regex="[A-Z][a-z]{1,9} [0-9]{4}"))
+    assert asked(grammar='start: "yes" | "no"') in ("yes", "no")
+    text = complete(extra_body={"structured_outputs": {"choice": [" Paris", " Rome"]}}).choices[0].text
+    equal(text, " Paris", "completion")
+
+
+@check
+def tools_are_called():
+    asked = {"tools": [WEATHER], "max_tokens": 80, "messages": user("How is the weather in Rome?")}
+    for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
+        answer = chat(tool_choice=choice, **asked).choices[0]
+        equal((answer.finish_reason, answer.message.content), ("tool_calls", None), "a call")
+        (call,) = answer.message.tool_calls
+        equal((call.type, call.function.name), ("function", "get_weather"), "the call")
+        arguments = json.loads(call.function.arguments)
+        equal(set(arguments), {"city", "unit"}, "arguments")
+        text, names = "", []
+        for chunk in chat(stream=True, tool_choice=choice, **asked):
+            for delta in chunk.choices[0].delta.tool_calls or []:
+                text += delta.function.arguments or ""
+                names += [delta.function.name] if delta.function.name else []
+        equal((names, text), (["get_weather"], call.function.arguments), "streamed call")
+    # The result goes back, and the model answers in text.
+    messages = asked["messages"] + [answer.message, {"role": "tool", "tool_call_id": call.id, "content": "sunny, 25 degrees"}]
+    final = chat(messages=messages, tools=[WEATHER], tool_choice="none", max_tokens=30).choices[0]
+    assert final.message.content and final.message.tool_calls is None, final
+    free = chat(tools=[WEATHER], tool_choice="auto", max_tokens=60).choices[0]
+    assert free.message.content or free.message.tool_calls, free
+    if free.finish_reason == "tool_calls":
+        json.loads(free.message.tool_calls[0].function.arguments)
+
+
 @check
 def embeddings():
     # The client asks for base64 by itself and decodes it.
@@ -229,9 +330,12 @@ def errors_are_typed():
     raises(bad, lambda: chat(logit_bias={"x": 1}), param="logit_bias.x")
     raises(bad, lambda: chat(max_tokens=-1), param="max_tokens")
     raises(bad, lambda: complete(suffix="x"), param="suffix", code="unsupported_parameter")
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-    raises(bad, lambda: chat(tools=tools), param="tools", code="unsupported_parameter")
-    raises(bad, lambda: chat(response_format={"type": "json_object"}), param="response_format")
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {"not": {}}}}}}]
+    raises(bad, lambda: chat(tools=tools), param="tools[0].function.parameters.properties.x")
+    raises(bad, lambda: chat(response_format={"type": "xml"}), param="response_format.type")
+    schema = {"$ref": "https://example.com/schema.json"}
+    named = {"type": "json_schema", "json_schema": {"name": "far", "schema": schema}}
+    raises(bad, lambda: chat(response_format=named), param="response_format.json_schema.schema")
     image = [{"type": "image_url", "image_url": {"url": "data:,"}}]
     raises(bad, lambda: chat(messages=[{"role": "user", "content": image}]), param="messages[0].content[0].type")
     long = "word " * 200_000

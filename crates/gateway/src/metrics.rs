@@ -31,7 +31,7 @@ struct EngineFigure {
     value: fn(&EngineStats) -> u64,
 }
 
-const ENGINE_TOTALS: [EngineFigure; 11] = [
+const ENGINE_TOTALS: [EngineFigure; 14] = [
     EngineFigure {
         name: "bantam_prompt_tokens_total",
         help: "Prompt tokens of requests taken up",
@@ -52,6 +52,21 @@ const ENGINE_TOTALS: [EngineFigure; 11] = [
         name: "bantam_accepted_tokens_total",
         help: "Drafted tokens that were generated",
         value: |s| s.accepted_tokens,
+    },
+    EngineFigure {
+        name: "bantam_forced_tokens_total",
+        help: "Generated tokens that a grammar left no choice about",
+        value: |s| s.forced_tokens,
+    },
+    EngineFigure {
+        name: "bantam_grammar_masks_total",
+        help: "Times it was computed what a grammar allows",
+        value: |s| s.masks.count,
+    },
+    EngineFigure {
+        name: "bantam_grammar_mask_microseconds_total",
+        help: "Time that took",
+        value: |s| u64::try_from(s.masks.total.as_micros()).unwrap_or(u64::MAX),
     },
     EngineFigure { name: "bantam_engine_steps_total", help: "Model steps run", value: |s| s.steps },
     EngineFigure {

@@ -5,6 +5,7 @@ pub(crate) mod chat;
 pub(crate) mod classify;
 pub(crate) mod completions;
 pub(crate) mod embed;
+pub(crate) mod grammar;
 pub(crate) mod list;
 pub(crate) mod perplexity;
 pub(crate) mod pull;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cmd::chat;
+use crate::cmd::grammar::{AnswerCut, GrammarArgs};
 use crate::load::{EngineArgs, Loaded};
 use crate::{interrupt, output};
 
@@ -29,6 +30,8 @@ pub(crate) struct RunArgs {
     /// Continue the prompt as it is, without the model's chat template
     #[arg(long)]
     raw: bool,
+    #[command(flatten)]
+    form: GrammarArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -98,6 +101,9 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
     if prompt.is_none() && (args.raw || globals.json) {
         bail!("--raw and --json need a prompt");
     }
+    if prompt.is_none() && args.form.is_some() {
+        bail!("a chat has no form; give a prompt");
+    }
     if prompt.as_ref().is_some_and(|prompt| prompt.trim().is_empty()) {
         bail!("the prompt is empty");
     }
@@ -114,7 +120,8 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
         messages.push(json!({"role": "user", "content": prompt}));
         chat_prompt(&loaded, &messages)?
     };
-    let answer = generate(&loaded, args.sampling.request(ids), Show { text: !globals.json })?;
+    let request = GenerateRequest { grammar: args.form.compile(&loaded)?, ..args.sampling.request(ids) };
+    let answer = generate(&loaded, request, Show { text: !globals.json })?;
     if globals.json {
         output::print_json(&answer.to_json(&loaded))?;
     } else if !globals.quiet {
@@ -122,6 +129,9 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
     }
     if answer.interrupted {
         std::process::exit(interrupt::EXIT_CODE);
+    }
+    if args.form.is_some() && answer.finish == Some(FinishReason::Length) {
+        return Err(AnswerCut.into());
     }
     Ok(())
 }

@@ -100,6 +100,40 @@ fn tokenize_prints_pieces_ids_counts_and_json() {
 }
 
 #[test]
+fn an_answer_has_the_form_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let schema = r#"{"type": "object", "properties": {"city": {"type": "string", "maxLength": 20},
+        "inhabitants": {"type": "integer", "minimum": 1000}}, "required": ["city", "inhabitants"],
+        "additionalProperties": false}"#;
+    let schema = file("schema.json", schema);
+    let asked = |args: &[&str]| {
+        let mut command = bantam();
+        command.args(["run", MODEL, "--quiet", "Tell me of a large city in France."]).args(args);
+        command
+    };
+    let value: Value = serde_json::from_str(&ok(&mut asked(&["--schema", &schema]))).unwrap();
+    assert!(value["city"].is_string() && value["inhabitants"].as_u64().unwrap() >= 1000, "{value}");
+    let digits = ok(&mut asked(&["--regex", "[0-9]{3}-[0-9]{2}"]));
+    assert_eq!((digits.len(), digits.as_bytes()[3]), (7, b'-'), "{digits}");
+    let chosen = ok(&mut asked(&["--choice", "Paris,Lyon,Nice"]));
+    assert!(["Paris", "Lyon", "Nice"].contains(&chosen.trim()), "{chosen}");
+    let lark = file("answer.lark", "start: \"It is \" (\"large\" | \"small\") \".\"");
+    assert!(ok(&mut asked(&["--lark", &lark])).starts_with("It is "));
+
+    let (code, error) = fails(&mut asked(&["--schema", &schema, "--max-tokens", "5"]));
+    assert!(code == 6 && error.contains("--max-tokens"), "{error}");
+    let (code, error) = fails(&mut asked(&["--schema", &file("bad.json", r#"{"items": {"not": {}}}"#)]));
+    assert!(code == 2 && error.contains("items: the keyword 'not' is not supported"), "{error}");
+    let (code, error) = fails(&mut asked(&["--regex", "a", "--json-object"]));
+    assert!(code == 2 && error.contains("cannot be used with"), "{error}");
+}
+
+#[test]
 fn perplexity_says_by_which_rule_it_was_taken() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, include_str!("../../../../LICENSE")).unwrap();

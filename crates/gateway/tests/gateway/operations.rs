@@ -70,6 +70,8 @@ async fn metrics_count_what_happens() {
         r#"bantam_prompt_tokens_total{model="toy"} 48"#,
         "# TYPE bantam_drafted_tokens_total counter",
         "# TYPE bantam_accepted_tokens_total counter",
+        "# TYPE bantam_forced_tokens_total counter",
+        "# TYPE bantam_grammar_mask_microseconds_total counter",
         r#"bantam_cached_prompt_tokens_total{model="toy"} 16"#,
         r#"bantam_time_to_first_token_seconds_count{model="toy"} 2"#,
         r#"bantam_time_per_output_token_seconds_count{model="toy"} 2"#,
