@@ -420,8 +420,9 @@ impl Sequence {
         }
     }
 
-    /// Drafts up to `most` tokens for the next step, no more than may be drawn after its own, than its grammar allows and
-    /// than fit its pages and free ones; gives their number.
+    /// Drafts up to `most` tokens for the next step, no more than may be drawn after its own and no more than fit its
+    /// pages and free ones; gives their number. A grammar is not asked beforehand: it sees drawn tokens only, so that
+    /// what it computes is the same with drafts and without.
     pub(crate) fn draft(&mut self, most: usize, pages: &mut Pages) -> usize {
         let Task::Generate(g) = &mut self.task else { return 0 };
         if self.computed + 1 < self.tokens.len() {
@@ -430,10 +431,6 @@ impl Sequence {
         let (Some(drafter), Some(&last)) = (&mut g.drafter, self.tokens.last()) else { return 0 };
         let draft = drafter.draft(&self.tokens);
         let n = draft.len().min(most).min(g.limit - g.drawn - 1);
-        let n = match &mut g.grammar {
-            Some(grammar) => grammar.get_mut().unwrap_or_else(PoisonError::into_inner).accepts(&draft[..n]),
-            None => n,
-        };
         while self.pages.len() * PAGE_TOKENS < self.tokens.len() + n {
             let Some(page) = pages.alloc() else { break };
             self.pages.push(page);

@@ -137,11 +137,6 @@ impl GrammarMatcher {
         self.matcher.consume_token(id).map_err(|error| fault(&error))
     }
 
-    /// How many of these tokens could come next, one after another; what would be cut otherwise is let pass.
-    pub fn accepts(&mut self, ids: &[TokenId]) -> usize {
-        if ids.is_empty() { 0 } else { self.matcher.validate_tokens(ids).unwrap_or_default() }
-    }
-
     /// Whether nothing more can come.
     pub fn is_complete(&self) -> bool {
         self.matcher.is_stopped() && self.matcher.stop_reason().is_ok()

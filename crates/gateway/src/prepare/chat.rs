@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bantam_engine::MAX_LOGPROBS;
-use bantam_formats::{ChatInput, EncodeOptions};
+use bantam_formats::{ChatInput, EncodeOptions, TemplateError};
 use bantam_types::openai::{ChatFields, ChatRequest, Content, ContentPart, Message};
 use serde_json::{Map, Value};
 
@@ -73,11 +73,23 @@ fn prompt(model: &ServedModel, messages: Vec<Message>, tools: Option<&Tools>) ->
     let messages = messages.into_iter().enumerate().map(|(i, m)| template_message(i, m).map(form));
     let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
     let shown = tools.and_then(|tools| tools.shown_by(template));
-    if let (Some(tools), None) = (tools, shown) {
-        tools::instruct(&mut messages, &tools.instruction());
-    }
-    let input = ChatInput { messages: &messages, tools: shown, add_generation_prompt: true, ..ChatInput::default() };
-    let text = template.render(&input)?;
+    let render = |messages: &[Value]| {
+        template.render(&ChatInput { messages, tools: shown, add_generation_prompt: true, ..ChatInput::default() })
+    };
+    let text = match (tools, shown) {
+        (Some(tools), None) => {
+            let (mut with_system, instruction) = (messages.clone(), tools.instruction());
+            tools::instruct(&mut with_system, &instruction);
+            match render(&with_system) {
+                Err(TemplateError::Raised { .. }) => {
+                    tools::instruct_user(&mut messages, &instruction);
+                    render(&messages)?
+                }
+                rendered => rendered?,
+            }
+        }
+        _ => render(&messages)?,
+    };
     // The template writes the special tokens itself, the one at the beginning included.
     Ok(model.tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true })?)
 }

@@ -243,6 +243,14 @@ pub(super) fn instruct(messages: &mut Vec<Value>, text: &str) {
     }
 }
 
+/// Puts a text before the first message of the user, for templates that refuse a system message.
+pub(super) fn instruct_user(messages: &mut [Value], text: &str) {
+    if let Some(first) = messages.iter_mut().find(|message| message["role"] == "user") {
+        let content = first["content"].as_str().unwrap_or_default();
+        first["content"] = format!("{text}\n\n{content}").into();
+    }
+}
+
 /// Only one field may say what the answer must follow.
 pub(super) fn only_one(fields: Vec<Wanted>, tools: Option<&Tools>) -> Result<Option<Wanted>, ApiError> {
     let mut fields = fields;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bantam_engine::{Embedder, EmbedderConfig, EmbedderParts, Engine, EngineConfig};
-use bantam_formats::Tokenizer;
+use bantam_formats::{ChatTemplate, Tokenizer};
 use bantam_gateway::{GatewayConfig, Listener, ServeError, Served, ServedEncoder, ServedModel, serve};
 use bantam_kernels::{Cpu, CpuConfig};
 use bantam_models::{Encoder, Precision};
@@ -31,12 +31,20 @@ pub(crate) struct Options {
     pub(crate) context_length: usize,
     pub(crate) step_time: Duration,
     pub(crate) habit: &'static str,
+    pub(crate) template: fn() -> ChatTemplate,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let gateway = GatewayConfig { port: 0, ..GatewayConfig::default() };
-        Self { gateway, engine: EngineConfig::default(), context_length: 512, step_time: Duration::ZERO, habit: "" }
+        Self {
+            gateway,
+            engine: EngineConfig::default(),
+            context_length: 512,
+            step_time: Duration::ZERO,
+            habit: "",
+            template,
+        }
     }
 }
 
@@ -60,13 +68,13 @@ pub(crate) async fn start_with(options: Options) -> Server {
         id: id.into(),
         engine: engine.clone(),
         tokenizer: Arc::clone(&tokenizer),
-        template,
+        template: template.map(Arc::new),
         created: 1_700_000_000,
         digest: Some("0123456789abcdef0123456789abcdef".into()),
         numerics: 1,
     };
     let served =
-        Served { models: vec![model(MODEL, Some(template())), model(BASE_MODEL, None)], encoders: vec![encoder()] };
+        Served { models: vec![model(MODEL, Some((options.template)())), model(BASE_MODEL, None)], encoders: vec![encoder()] };
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = Listener::bind(options.gateway).await.unwrap();
     let address = listener.address();

@@ -1,5 +1,6 @@
 //! Answers that follow a schema or another grammar, and calls of tools.
 
+use bantam_formats::{ChatTemplate, TemplateTokens};
 use serde_json::{Value, json};
 
 use crate::answers::{chat, completion};
@@ -230,6 +231,43 @@ async fn calls_and_results_are_read() {
     let without = ask(&mut server.client().await, CHAT, body).await["usage"]["prompt_tokens"].as_u64().unwrap();
     let text = "<tool_call>\n{\"name\":\"weather\",\"arguments\":{\"city\":\"Rome\"}}\n</tool_call>";
     assert_eq!(with - without, text.len() as u64);
+}
+
+/// Shows tools and calls in its own way.
+fn template_with_tools() -> ChatTemplate {
+    let source = "{% if tools %}<tool_call>{% for t in tools %}{{ t.function.name }},{% endfor %}{% endif %}\
+        {% for m in messages %}{{ m.role }}:{{ m.content or '' }}\
+        {% for c in m.tool_calls or [] %}{{ c.function.arguments.city }}{% endfor %};{% endfor %}";
+    ChatTemplate::new(source, TemplateTokens::default()).unwrap()
+}
+
+/// Knows neither tools nor system messages.
+fn template_without_system() -> ChatTemplate {
+    let source = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}\
+        {{ m.content }}\n{% endfor %}";
+    ChatTemplate::new(source, TemplateTokens::default()).unwrap()
+}
+
+#[tokio::test]
+async fn every_template_learns_of_the_tools() {
+    let messages = json!([
+        { "role": "user", "content": "hi" },
+        { "role": "assistant", "content": null, "tool_calls": [{ "id": "1", "type": "function",
+            "function": { "name": "weather", "arguments": "{\"city\": \"Rome\"}" } }] },
+        { "role": "tool", "tool_call_id": "1", "content": "sunny" },
+    ]);
+    let own = "<tool_call>weather,person,now,user:hi;assistant:Rome;tool:sunny;";
+    for (template, expected) in [(template_with_tools as fn() -> _, Some(own.len())), (template_without_system, None)] {
+        let server = start_with(Options { template, ..roomy() }).await;
+        let mut body = chat(tools(json!("auto")));
+        body["messages"] = messages.clone();
+        let read = ask(&mut server.client().await, CHAT, body).await["usage"]["prompt_tokens"].as_u64().unwrap();
+        match expected {
+            // A token is a byte here.
+            Some(expected) => assert_eq!(read, expected as u64),
+            None => assert!(read > 500, "the tools are described: {read}"),
+        }
+    }
 }
 
 #[tokio::test]
