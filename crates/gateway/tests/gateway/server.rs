@@ -64,7 +64,7 @@ pub(crate) async fn start_with(options: Options) -> Server {
     let mut toy = Toy::new(Arc::clone(&tokenizer), options.context_length, options.step_time);
     toy.habit = options.habit;
     let engine = Engine::with_backend(Box::new(toy), options.engine).unwrap();
-    let model = |id: &str, template| ServedModel {
+    let model = |id: &str, template: Option<ChatTemplate>| ServedModel {
         id: id.into(),
         engine: engine.clone(),
         tokenizer: Arc::clone(&tokenizer),
@@ -73,8 +73,10 @@ pub(crate) async fn start_with(options: Options) -> Server {
         digest: Some("0123456789abcdef0123456789abcdef".into()),
         numerics: 1,
     };
-    let served =
-        Served { models: vec![model(MODEL, Some((options.template)())), model(BASE_MODEL, None)], encoders: vec![encoder()] };
+    let served = Served {
+        models: vec![model(MODEL, Some((options.template)())), model(BASE_MODEL, None)],
+        encoders: vec![encoder()],
+    };
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = Listener::bind(options.gateway).await.unwrap();
     let address = listener.address();
