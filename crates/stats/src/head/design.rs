@@ -3,14 +3,16 @@
 //! Weights and residuals have their columns (classes) padded to whole vectors of [`LANES`]; the padding stays 0. Every sum
 //! runs in one order, whatever the number of threads.
 
-use std::sync::OnceLock;
-
 use crate::parallel;
 
 /// Columns that are computed side by side.
 pub(crate) const LANES: usize = 8;
 /// Rows of a block: what one thread takes, and what a partial sum runs over.
 const BLOCK: usize = 128;
+/// Features of a block of the transposed product.
+const FEATURES: usize = 64;
+/// Columns that one pass over sparse rows sums, so that their sums stay in the cache.
+const GROUP: usize = 16;
 /// Rows of the result that share a load of the right-hand side.
 const TILE: usize = 4;
 
@@ -23,8 +25,8 @@ pub(crate) fn padded(columns: usize) -> usize {
 pub(crate) enum Design<'a> {
     /// `[rows][width]`
     Dense { values: &'a [f32], width: usize },
-    /// By rows, and the same by features once training asks for it.
-    Sparse { rows: &'a Sparse, features: OnceLock<Sparse> },
+    /// Few entries that are not 0.
+    Sparse(&'a Sparse),
 }
 
 /// Rows with few entries that are not 0.
@@ -53,21 +55,6 @@ impl Sparse {
     pub(crate) fn row(&self, row: usize) -> &[(u32, f32)] {
         &self.entries[self.starts[row]..self.starts[row + 1]]
     }
-
-    fn transposed(&self) -> Self {
-        let mut starts = vec![0; self.width + 1];
-        self.entries.iter().for_each(|(feature, _)| starts[*feature as usize + 1] += 1);
-        (0..self.width).for_each(|i| starts[i + 1] += starts[i]);
-        let mut at = starts.clone();
-        let mut entries = vec![(0, 0.0); self.entries.len()];
-        for row in 0..self.len() {
-            for &(feature, value) in self.row(row) {
-                entries[at[feature as usize]] = (row as u32, value);
-                at[feature as usize] += 1;
-            }
-        }
-        Self { starts, entries, width: self.len() }
-    }
 }
 
 /// A matrix that is read by rows or, with the strides exchanged, by columns.
@@ -78,22 +65,18 @@ struct Strided<'a> {
     step: usize,
 }
 
-impl<'a> Design<'a> {
-    pub(crate) fn sparse(rows: &'a Sparse) -> Self {
-        Self::Sparse { rows, features: OnceLock::new() }
-    }
-
+impl Design<'_> {
     pub(crate) fn rows(&self) -> usize {
         match self {
             Self::Dense { values, width } => values.len() / width,
-            Self::Sparse { rows, .. } => rows.len(),
+            Self::Sparse(rows) => rows.len(),
         }
     }
 
     pub(crate) fn width(&self) -> usize {
         match self {
             Self::Dense { width, .. } => *width,
-            Self::Sparse { rows, .. } => rows.width,
+            Self::Sparse(rows) => rows.width,
         }
     }
 
@@ -117,7 +100,7 @@ impl<'a> Design<'a> {
                     let a = Strided { values: &values[first * width..], row: *width, step: 1 };
                     add_product(a, weights, *width, (out, columns));
                 }
-                Self::Sparse { rows, .. } => {
+                Self::Sparse(rows) => {
                     for (out, row) in out.chunks_exact_mut(columns).zip(first..) {
                         add_sparse(rows.row(row), weights, out);
                     }
@@ -130,25 +113,38 @@ impl<'a> Design<'a> {
 
     /// Fills `out`, `[width][columns]`, with the rows transposed times `residuals`, `[rows][columns]`.
     pub(crate) fn multiply_transposed(&self, threads: usize, residuals: &[f32], columns: usize, out: &mut [f32]) {
-        let blocks = out.chunks_mut(BLOCK / 2 * columns).enumerate().collect();
-        parallel::for_each(threads, blocks, |(block, out)| {
-            let first = block * (BLOCK / 2);
-            out.fill(0.0);
-            match self {
-                Self::Dense { values, width } => {
+        match self {
+            Self::Dense { values, width } => {
+                let blocks = out.chunks_mut(FEATURES * columns).enumerate().collect();
+                parallel::for_each(threads, blocks, |(block, out)| {
+                    out.fill(0.0);
                     for (values, residuals) in values.chunks(BLOCK * width).zip(residuals.chunks(BLOCK * columns)) {
-                        let a = Strided { values: &values[first..], row: 1, step: *width };
+                        let a = Strided { values: &values[block * FEATURES..], row: 1, step: *width };
                         add_product(a, residuals, residuals.len() / columns, (&mut *out, columns));
                     }
-                }
-                Self::Sparse { rows, features } => {
-                    let features = features.get_or_init(|| rows.transposed());
-                    for (out, feature) in out.chunks_exact_mut(columns).zip(first..) {
-                        add_sparse(features.row(feature), residuals, out);
+                });
+            }
+            Self::Sparse(rows) => {
+                let mut groups: Vec<Vec<f32>> = vec![Vec::new(); columns.div_ceil(GROUP)];
+                let todo = groups.iter_mut().zip((0..columns).step_by(GROUP)).collect();
+                parallel::for_each(threads, todo, |(sums, first): (&mut Vec<f32>, usize)| {
+                    let width = GROUP.min(columns - first);
+                    sums.resize(rows.width * width, 0.0);
+                    for (row, residuals) in residuals.chunks_exact(columns).enumerate() {
+                        let residuals = &residuals[first..first + width];
+                        for &(feature, value) in rows.row(row) {
+                            let sums = &mut sums[feature as usize * width..][..width];
+                            sums.iter_mut().zip(residuals).for_each(|(sum, r)| *sum += value * r);
+                        }
+                    }
+                });
+                for (feature, out) in out.chunks_exact_mut(columns).enumerate() {
+                    for (out, sums) in out.chunks_mut(GROUP).zip(&groups) {
+                        out.copy_from_slice(&sums[feature * out.len()..][..out.len()]);
                     }
                 }
             }
-        });
+        }
     }
 }
 
@@ -223,7 +219,7 @@ mod tests {
             for row in x.chunks(width) {
                 sparse.push(row.iter().zip(0..).filter(|(x, _)| **x != 0.0).map(|(x, i)| (i, *x)));
             }
-            for design in [Design::Dense { values: &x, width }, Design::sparse(&sparse)] {
+            for design in [Design::Dense { values: &x, width }, Design::Sparse(&sparse)] {
                 assert_eq!((design.rows(), design.width()), (rows, width));
                 let run = |threads| {
                     let (mut z, mut dw) = (vec![9.0; rows * columns], vec![9.0; width * columns]);

@@ -128,7 +128,7 @@ impl Head {
             check_len("texts", inputs.texts.len(), inputs.embeddings.len())?;
             let mut rows = design::Sparse::new(features.width());
             inputs.texts.iter().for_each(|text| rows.push(features.of(text)));
-            parts.push(linear.logits(&Design::sparse(&rows), self.classes, threads));
+            parts.push(linear.logits(&Design::Sparse(&rows), self.classes, threads));
         }
         let votes = self.neighbours.votes(threads, &embeddings);
         Ok(self.pool.pool(self.link, parts, votes))

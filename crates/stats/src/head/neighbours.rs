@@ -1,6 +1,7 @@
 //! The nearest training rows by cosine similarity, in 8-bit integers.
 
 use super::Link;
+use super::fit::lowest;
 use super::targets::Targets;
 use crate::parallel;
 
@@ -37,12 +38,7 @@ pub(crate) struct Vote {
 impl Neighbours {
     /// Keeps `rows` of width `width`, each of length 1, by their `keys`.
     pub(crate) fn new(rows: &[f32], width: usize, targets: &Targets, keys: &[u64]) -> Self {
-        let mut kept: Vec<usize> = (0..targets.len()).collect();
-        if kept.len() > MAX_ROWS {
-            kept.sort_by_key(|&row| (keys[row], row));
-            kept.truncate(MAX_ROWS);
-            kept.sort_unstable();
-        }
+        let kept = lowest((0..targets.len()).collect(), keys, MAX_ROWS);
         let mut neighbours = Self { width, targets: targets.select(&kept), values: Vec::new(), scales: Vec::new() };
         for row in kept {
             let (values, scale) = quantise(&rows[row * width..][..width]);
