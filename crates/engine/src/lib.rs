@@ -32,7 +32,7 @@ pub use grammar::{
 pub use labels::{Explore, LabelHandle, LabelRequest, LabelScores, LabelTrie, MAX_LABELS};
 pub use local::EngineParts;
 pub use request::{
-    Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, MAX_CONTINUATIONS,
+    Completion, ContinuationScore, Event, FinishReason, GenerateError, GenerateRequest, LogprobsOf, MAX_CONTINUATIONS,
     MAX_LOGPROBS, MAX_SALT_BYTES, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS, ModelLimits, ScoreRequest, Scores,
     SubmitError, Timings, TokenLogprob, Usage,
 };

@@ -42,6 +42,8 @@ pub struct GenerateRequest {
     pub ignore_eos: bool,
     /// Reports the log-probability of each token and of this many most likely alternatives (0 to [`MAX_LOGPROBS`]).
     pub logprobs: Option<usize>,
+    /// Among which tokens log-probabilities are taken.
+    pub logprobs_of: LogprobsOf,
     /// Which of several choices of one prompt this is; part of the random number's key.
     pub choice_index: u32,
     /// Requests share cached prompt pages only with requests of the same salt.
@@ -62,6 +64,7 @@ impl GenerateRequest {
             stop_tokens: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            logprobs_of: LogprobsOf::default(),
             choice_index: 0,
             cache_salt: None,
             grammar: None,
@@ -110,6 +113,16 @@ impl GenerateRequest {
         let room = limits.context_length.saturating_sub(self.prompt.len());
         self.max_tokens.map_or(room, |n| n.min(room))
     }
+}
+
+/// Among which tokens the log-probabilities of an answer with a grammar are taken. Without one it makes no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogprobsOf {
+    /// Among all tokens of the vocabulary: what the model would write by itself.
+    #[default]
+    Vocabulary,
+    /// Among those that the grammar allowed: how sure the model is of what it could choose. A forced token is certain.
+    Allowed,
 }
 
 /// Asks for the log-probabilities of given continuations of one prompt.
@@ -297,7 +310,8 @@ pub enum Event {
     Error(GenerateError),
 }
 
-/// Log-probability of a token under the model's raw distribution (before grammar, bias, penalties and temperature).
+/// Log-probability of a token under the model's raw distribution (before bias, penalties and temperature; before the grammar
+/// too, unless [`LogprobsOf::Allowed`] was asked for).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
     /// Natural logarithm of the token's probability.

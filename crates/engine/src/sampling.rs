@@ -347,9 +347,19 @@ fn sum(p: &[f32]) -> f64 {
     lanes.iter().sum()
 }
 
-/// Log-probability of `id` under the raw distribution, and the `n_top` likeliest tokens.
-pub(crate) fn logprob(cpu: &Cpu, logits: &[f32], id: u32, n_top: usize, scratch: &mut Scratch) -> TokenLogprob {
+/// Log-probability of `id` under the raw distribution, among those allowed if not all are, and the `n_top` likeliest tokens.
+pub(crate) fn logprob(
+    cpu: &Cpu,
+    logits: &[f32],
+    id: u32,
+    n_top: usize,
+    allowed: Option<&TokenSet>,
+    scratch: &mut Scratch,
+) -> TokenLogprob {
     let row = scratch.copy(logits);
+    if let Some(allowed) = allowed {
+        allowed.mask(row);
+    }
     let n = row.len();
     ops::log_softmax(cpu, row, n);
     let top = if n_top == 0 { Vec::new() } else { top_n(row, n_top) };
@@ -359,7 +369,7 @@ pub(crate) fn logprob(cpu: &Cpu, logits: &[f32], id: u32, n_top: usize, scratch:
 /// Log-probability of `id`, and the likeliest token.
 pub(crate) fn score(cpu: &Cpu, logits: &[f32], id: u32, scratch: &mut Scratch) -> (f32, u32) {
     let likeliest = argmax(cpu, logits).unwrap_or(id);
-    (logprob(cpu, logits, id, 0, scratch).logprob, likeliest)
+    (logprob(cpu, logits, id, 0, None, scratch).logprob, likeliest)
 }
 
 #[cfg(test)]

@@ -15,10 +15,12 @@ use crate::{
     backend::{Backend, TextDecoder},
     draft::Drafter,
     engine::{Answer, EngineConfig, GenerateJob, JumpForward, Speculation},
-    grammar::{GrammarFault, GrammarMatcher, MaskTimes, Next},
+    grammar::{GrammarFault, GrammarMatcher, MaskTimes, Next, TokenSet},
     labels::{LabelJob, LabelSearch},
     pages::{Namespace, PageKey, Pages, Parent},
-    request::{Event, FinishReason, GenerateError, GenerateRequest, ModelLimits, Timings, TokenLogprob, Usage},
+    request::{
+        Event, FinishReason, GenerateError, GenerateRequest, LogprobsOf, ModelLimits, Timings, TokenLogprob, Usage,
+    },
     rng,
     sampling::{self, DrawKey, History, Scratch},
     stop::StopMatcher,
@@ -134,6 +136,9 @@ pub(crate) struct Finished {
     pub(crate) in_batch: Duration,
 }
 
+/// What a forced token is among those allowed.
+const CERTAIN: TokenLogprob = TokenLogprob { logprob: 0.0, top: Vec::new() };
+
 impl Generating {
     /// Draws the token at `position` from the first row, and the one after it from the next as long as what was drawn
     /// is what was drafted: each from what it would have been drawn from without a draft.
@@ -144,7 +149,8 @@ impl Generating {
         rows: impl Iterator<Item = &'a [f32]>,
         scratch: &mut Scratch,
     ) -> Draws {
-        let GenerateRequest { sampling, logprobs, choice_index, .. } = &self.request;
+        let GenerateRequest { sampling, logprobs, logprobs_of, choice_index, .. } = &self.request;
+        let among_allowed = *logprobs_of == LogprobsOf::Allowed;
         let mut grammar = self.grammar();
         let mut history = Cow::Borrowed(&self.history);
         let mut draws = Draws::default();
@@ -154,21 +160,28 @@ impl Generating {
             let draw = |allowed, scratch: &mut Scratch| {
                 sampling::draw(cpu, row, sampling, &history, key, allowed, scratch).ok_or(End::NonFinite)
             };
+            let logprob = |id, allowed: Option<&TokenSet>, scratch: &mut Scratch| {
+                let allowed = allowed.filter(|_| among_allowed);
+                (id, logprobs.map(|n| sampling::logprob(cpu, row, id, n, allowed, scratch)))
+            };
             let drawn = match grammar.as_deref_mut().map(GrammarMatcher::allowed) {
-                None => draw(None, scratch),
-                Some(Ok(Next::AnyOf(allowed))) => draw(Some(allowed), scratch),
-                Some(Ok(Next::Forced(id))) => Ok(*id),
+                None => draw(None, scratch).map(|id| logprob(id, None, scratch)),
+                Some(Ok(Next::AnyOf(allowed))) => {
+                    draw(Some(allowed), scratch).map(|id| logprob(id, Some(allowed), scratch))
+                }
+                Some(Ok(Next::Forced(id))) if among_allowed => Ok((*id, logprobs.map(|_| CERTAIN))),
+                Some(Ok(Next::Forced(id))) => Ok(logprob(*id, None, scratch)),
                 Some(Ok(Next::Complete)) => Err(End::Complete),
                 Some(Err(fault)) => Err(End::Fault(fault)),
             };
-            let id = match drawn {
-                Ok(id) => id,
+            let (id, logprob) = match drawn {
+                Ok(drawn) => drawn,
                 Err(end) => {
                     draws.end = Some(end);
                     return draws;
                 }
             };
-            draws.tokens.push((id, logprobs.map(|n| sampling::logprob(cpu, row, id, n, scratch))));
+            draws.tokens.push((id, logprob));
             if let Some(grammar) = &mut grammar
                 && let Err(end) = follow(grammar, id)
             {
@@ -191,16 +204,15 @@ impl Generating {
 
     /// Takes the tokens that the grammar forces next, and finds out what may come after them.
     fn jump(&self, grammar: &mut GrammarMatcher, draws: &mut Draws) {
-        // A log-probability needs the row of logits before its token.
-        let most = match self.jump_forward {
-            JumpForward::Forced if self.request.logprobs.is_none() => MAX_FORCED,
-            _ => 0,
-        };
+        // A log-probability among all tokens needs the row of logits before its token.
+        let GenerateRequest { logprobs, logprobs_of, .. } = &self.request;
+        let is_known = logprobs.is_none() || *logprobs_of == LogprobsOf::Allowed;
+        let most = if is_known && self.jump_forward == JumpForward::Forced { MAX_FORCED } else { 0 };
         while self.drawn + draws.tokens.len() < self.limit {
             match grammar.allowed() {
                 Ok(Next::Forced(id)) if draws.forced < most => {
                     let id = *id;
-                    draws.tokens.push((id, None));
+                    draws.tokens.push((id, logprobs.map(|_| CERTAIN)));
                     draws.forced += 1;
                     if let Err(end) = follow(grammar, id) {
                         draws.end = Some(end);

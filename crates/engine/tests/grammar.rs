@@ -6,7 +6,7 @@ mod common;
 
 use bantam_engine::{
     Completion, Engine, EngineConfig, FinishReason, GenerateError, GenerateRequest, GrammarError, GrammarSource,
-    JumpForward, SamplingParams, Speculation, SubmitError,
+    JumpForward, LogprobsOf, SamplingParams, Speculation, SubmitError,
 };
 use common::{EOG, PLAIN, Toy, config, wait_idle};
 use proptest::prelude::*;
@@ -151,6 +151,28 @@ fn forced_tokens_take_no_step_of_their_own() {
     let with = GenerateRequest { logprobs: Some(2), ..request(&engine, &source, 4) };
     let with = run(&engine, with);
     assert_eq!((with.logprobs.len(), &with.tokens), (answer.tokens.len(), &answer.tokens));
+}
+
+#[test]
+fn among_what_is_allowed_forced_tokens_are_certain_and_jumping_changes_no_bit() {
+    let jumping = engine(64, config());
+    let stepping = engine(64, stepping());
+    let mut n_forced = 0;
+    for (n, source) in sources().iter().enumerate() {
+        let asked = |engine: &Engine, logprobs_of| {
+            run(engine, GenerateRequest { logprobs: Some(0), logprobs_of, ..request(engine, source, n as u64) })
+        };
+        let (jumped, stepped) = (asked(&jumping, LogprobsOf::Allowed), asked(&stepping, LogprobsOf::Allowed));
+        assert_eq!((essence(&jumped), &jumped.logprobs), (essence(&stepped), &stepped.logprobs), "{source:?}");
+        let raw = asked(&stepping, LogprobsOf::Vocabulary);
+        assert_eq!(raw.tokens, stepped.tokens);
+        let pairs: Vec<_> =
+            stepped.logprobs.iter().zip(&raw.logprobs).map(|(a, raw)| (a.logprob, raw.logprob)).collect();
+        assert!(pairs.iter().all(|(among, raw)| *among <= 0.0 && *among >= raw - 1e-4), "{source:?}: {pairs:?}");
+        n_forced += pairs.iter().filter(|(among, raw)| *among == 0.0 && *raw < -0.01).count();
+    }
+    assert!(n_forced > 20, "{n_forced}");
+    assert!(jumping.stats().forced_tokens > 0);
 }
 
 #[test]

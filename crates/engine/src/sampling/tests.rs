@@ -152,7 +152,7 @@ fn logprobs_are_of_the_raw_distribution() {
     let cpu = cpu();
     let logits = random_logits(11, 1000, 10.0);
     let sum: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
-    let found = logprob(&cpu, &logits, 17, 20, &mut Scratch::default());
+    let found = logprob(&cpu, &logits, 17, 20, None, &mut Scratch::default());
     assert!((f64::from(found.logprob) - (f64::from(logits[17]) - sum.ln())).abs() < 1e-5);
     assert_eq!(found.top.len(), 20);
     let expected = definition(&logits, &SamplingParams::default());

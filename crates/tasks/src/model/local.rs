@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bantam_engine::{
     Completion, Engine, Explore, FinishReason, GenerateError, GenerateRequest, Generation, Grammar, GrammarSource,
-    LabelHandle, LabelRequest, LabelScores, LabelTrie, SamplingParams, SubmitError,
+    LabelHandle, LabelRequest, LabelScores, LabelTrie, LogprobsOf, SamplingParams, SubmitError,
 };
 use bantam_formats::{ChatInput, ChatTemplate, EncodeOptions, Tokenizer};
 use serde_json::{Value, json};
@@ -334,6 +334,7 @@ impl Json {
             max_tokens: Some(self.max_tokens),
             sampling: SamplingParams::greedy(),
             logprobs: Some(0),
+            logprobs_of: LogprobsOf::Allowed,
             grammar: Some(self.grammar.clone()),
             ..GenerateRequest::new(prompt)
         };
