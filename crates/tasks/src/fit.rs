@@ -158,6 +158,28 @@ impl FittedFile {
     }
 }
 
+/// A head that was fitted, and what it said of rows that it did not see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderFit {
+    /// The file to save.
+    pub file: FittedFile,
+    /// By ascending row: to choose thresholds on, and to look for wrong labels.
+    pub held_out: Vec<HeldOutAnswer>,
+}
+
+/// The answer to a row that training did not see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldOutAnswer {
+    /// Which of the given rows.
+    pub row: usize,
+    /// A label, or a list of labels.
+    pub answer: Value,
+    /// How sure it is, from 0 to 1.
+    pub confidence: f64,
+    /// Whether it is the right one.
+    pub correct: bool,
+}
+
 /// Fits a head over an encoder's vectors.
 ///
 /// # Errors
@@ -167,7 +189,7 @@ pub fn fit_encoder(
     encoder: &EncoderModel,
     rows: &[Labelled],
     progress: &mut dyn FnMut(Step) -> ControlFlow<()>,
-) -> Result<FittedFile, TaskError> {
+) -> Result<EncoderFit, TaskError> {
     let Output::Classify(classify) = &task.output else {
         return Err(fault("an encoder classifies; the task's kind is 'fields', which needs a generating model"));
     };
@@ -215,7 +237,9 @@ pub fn fit_encoder(
     };
     let blob = fit.head.to_bytes().map_err(|error| fault(error.to_string()))?;
     let right = correct.iter().filter(|correct| **correct).count();
-    Ok(FittedFile {
+    let held_out = fit.held_out.iter().zip(&correct).map(|(held, &correct)| learning.answer(classify, held, correct));
+    let held_out = held_out.collect();
+    let file = FittedFile {
         version: VERSION,
         definition: task.definition.clone(),
         model: encoder.id.clone(),
@@ -228,7 +252,8 @@ pub fn fit_encoder(
         head: Some(STANDARD.encode(blob)),
         scope,
         confidence: None,
-    })
+    };
+    Ok(EncoderFit { file, held_out })
 }
 
 fn fit_scope(held_out: &[HeldOut], correct: &[bool], outside: &[Signals]) -> Result<Scope, TaskError> {
@@ -305,13 +330,28 @@ impl Learning {
     fn is_right(&self, held: &HeldOut) -> bool {
         match self.mode {
             Mode::One | Mode::Path => self.one.get(held.row) == Some(&held.prediction.class()),
-            Mode::Many => {
-                let probabilities = held.prediction.probabilities.iter().enumerate();
-                let chosen: Vec<usize> = probabilities.filter(|(_, p)| **p >= 0.5).map(|(label, _)| label).collect();
-                self.many.get(held.row) == Some(&chosen)
-            }
+            Mode::Many => self.many.get(held.row) == Some(&chosen(held)),
         }
     }
+
+    fn answer(&self, classify: &Classify, held: &HeldOut, correct: bool) -> HeldOutAnswer {
+        let name = |label: usize| classify.labels.get(label).map_or(Value::Null, |label| label.name.as_str().into());
+        let (answer, confidence) = match self.mode {
+            Mode::One | Mode::Path => (name(held.prediction.class()), held.prediction.confidence()),
+            Mode::Many => {
+                let sure = held.prediction.probabilities.iter().map(|p| p.max(1.0 - p)).fold(1.0, f64::min);
+                (chosen(held).into_iter().map(name).collect(), sure)
+            }
+        };
+        let row = self.inside.get(held.row).copied().unwrap_or(held.row);
+        HeldOutAnswer { row, answer, confidence, correct }
+    }
+}
+
+/// The labels that apply where each is on its own.
+fn chosen(held: &HeldOut) -> Vec<usize> {
+    let probabilities = held.prediction.probabilities.iter().enumerate();
+    probabilities.filter(|(_, p)| **p >= 0.5).map(|(label, _)| label).collect()
 }
 
 /// What a generating model's confidence is worth, from its answers to labelled rows.

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &FitArgs, globals: &Globals) -> anyhow::Result<()> {
         ControlFlow::Continue(())
     };
     let fitted: FittedFile = match &model {
-        TaskModel::Encoder(encoder) => fit::fit_encoder(&task, encoder, &rows, &mut on_step)?,
+        TaskModel::Encoder(encoder) => fit::fit_encoder(&task, encoder, &rows, &mut on_step)?.file,
         TaskModel::Generating(model) => {
             Runner::generating(Arc::clone(&task), &**model, None)?.calibrate(&rows, &mut on_step)?
         }
