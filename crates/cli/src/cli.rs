@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Rm(cmd::rm::RmArgs),
     /// Say which of some labels fits a text
     Classify(cmd::classify::ClassifyArgs),
-    /// Typed tasks: define, check, fit, run
+    /// Typed tasks: define, check, fit, measure, run
     Task(cmd::task::TaskArgs),
     /// Turn texts into vectors
     Embed(cmd::embed::EmbedArgs),

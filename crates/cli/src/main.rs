@@ -10,6 +10,7 @@ mod interrupt;
 mod load;
 mod output;
 mod progress;
+mod report;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 //! and reports.
 
 mod bench;
+pub mod judge;
 mod perplexity;
 pub mod quality;
 pub mod report;

@@ -7,7 +7,11 @@ mod page;
 mod sections;
 mod table;
 
+use std::io::{self, Read};
+use std::path::Path;
+
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::quality::QualityError;
 use crate::text::{count, shortened};
@@ -48,6 +52,26 @@ pub struct DataFile {
     pub digest: String,
     /// Its rows, judged or not.
     pub rows: usize,
+}
+
+impl DataFile {
+    /// A table on disk as it is now.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of(path: &Path, rows: usize) -> io::Result<Self> {
+        let mut file = fs_err::File::open(path)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { path: path.display().to_string(), digest: format!("SHA-256 {digest}"), rows })
+    }
 }
 
 /// Why there is no report.

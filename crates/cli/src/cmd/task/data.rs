@@ -26,6 +26,11 @@ pub(crate) struct DataArgs {
 impl DataArgs {
     /// The rows; one that cannot be used is an error that names its line.
     pub(crate) fn read(&self, task: &Task) -> anyhow::Result<Vec<Labelled>> {
+        Ok(self.read_lines(task)?.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The rows with the lines on which they begin, as [`DataArgs::read`].
+    pub(crate) fn read_lines(&self, task: &Task) -> anyhow::Result<Vec<(u64, Labelled)>> {
         let table = Table::open(&self.data)?;
         for column in &task.input {
             table.expect(column)?;
@@ -39,7 +44,8 @@ impl DataArgs {
             let at = || format!("{}, line {}", self.data.display(), row.line);
             let fields = row.fields.as_ref().map_err(|why| anyhow::anyhow!("{}: {why}", at()))?;
             let input = task.input.iter().map(|column| fields.get(column).map(text_of).unwrap_or_default()).collect();
-            rows.push(Labelled { input, answer: self.answer(task, fields).with_context(at)? });
+            let answer = self.answer(task, fields).with_context(at)?;
+            rows.push((row.line, Labelled { input, answer }));
         }
         Ok(rows)
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod data;
+mod eval;
 mod fit;
 mod list;
 mod new;
@@ -30,6 +31,8 @@ enum TaskCommand {
     Check(check::CheckArgs),
     /// Learn from labelled rows: a head for an encoder, the worth of a generating model's confidence
     Fit(fit::FitArgs),
+    /// Measure the answers against a labelled table
+    Eval(eval::EvalArgs),
     /// Answer texts, or a whole table
     Run(run::RunArgs),
     /// List the tasks of a directory
@@ -42,6 +45,7 @@ pub(crate) fn run(args: &TaskArgs, globals: &Globals) -> anyhow::Result<()> {
         TaskCommand::New(args) => new::run(args, globals),
         TaskCommand::Check(args) => check::run(args, globals),
         TaskCommand::Fit(args) => fit::run(args, globals),
+        TaskCommand::Eval(args) => eval::run(args, globals),
         TaskCommand::Run(args) => run::run(args, globals),
         TaskCommand::List(args) => list::run(args, globals),
     }
