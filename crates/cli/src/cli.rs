@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Classify(cmd::classify::ClassifyArgs),
     /// Typed tasks: define, check, fit, measure, run
     Task(cmd::task::TaskArgs),
+    /// Set everything that could answer a labelled table side by side, and write the task of the best choice
+    Pilot(cmd::pilot::PilotArgs),
     /// Turn texts into vectors
     Embed(cmd::embed::EmbedArgs),
     /// Show the tokens of a text

@@ -166,6 +166,13 @@ pub(crate) fn rows(globals: &Globals, n: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over the candidates of a pilot, one after another; the prefix says what is being done.
+pub(crate) fn candidates(globals: &Globals) -> ProgressBar {
+    let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} {msg}: {prefix} ({elapsed})");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// A bar over a share, in thousandths.
 pub(crate) fn share(globals: &Globals) -> ProgressBar {
     let bar = counting(globals, "{spinner} [{bar:32}] {percent:>3}% {msg} ({elapsed})");

@@ -15,7 +15,9 @@ fn help(args: &[&str]) -> String {
 #[test]
 fn the_help_texts() {
     insta::assert_snapshot!("bantam", help(&[]));
-    for command in ["run", "serve", "pull", "list", "show", "rm", "tokenize", "perplexity", "bench", "completions"] {
+    for command in
+        ["run", "serve", "pull", "list", "show", "rm", "tokenize", "perplexity", "bench", "completions", "pilot"]
+    {
         insta::assert_snapshot!(command, help(&[command]));
     }
 }

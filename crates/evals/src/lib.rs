@@ -1,9 +1,10 @@
 //! Measurements of a model's quality and speed, each with the rule by which it was taken, and what shows them: pictures
-//! and reports.
+//! and reports. A [`pilot`] sets all that could answer a table side by side.
 
 mod bench;
 pub mod judge;
 mod perplexity;
+pub mod pilot;
 pub mod quality;
 pub mod report;
 pub mod svg;

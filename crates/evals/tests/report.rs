@@ -77,6 +77,7 @@ fn comparison(text: &str, labels: &[String]) -> Comparison {
         winner: Some(0),
         skipped: vec![Skipped { name: text.to_owned(), reason: text.to_owned() }],
         warnings: vec![text.to_owned()],
+        notes: vec![text.to_owned()],
     })
     .unwrap()
 }

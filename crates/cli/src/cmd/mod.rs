@@ -8,6 +8,7 @@ pub(crate) mod embed;
 pub(crate) mod grammar;
 pub(crate) mod list;
 pub(crate) mod perplexity;
+pub(crate) mod pilot;
 pub(crate) mod pull;
 pub(crate) mod rm;
 pub(crate) mod run;

@@ -97,7 +97,14 @@ impl ModelArgs {
         }
     }
 
-    fn remote(&self, model: &str, server: &str, key: Option<&str>, globals: &Globals) -> anyhow::Result<TaskModel> {
+    /// Connects to a server's model.
+    pub(crate) fn remote(
+        &self,
+        model: &str,
+        server: &str,
+        key: Option<&str>,
+        globals: &Globals,
+    ) -> anyhow::Result<TaskModel> {
         if globals.offline {
             bail!("{model} is at {server}, and --offline forbids the network");
         }

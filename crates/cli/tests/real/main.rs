@@ -5,6 +5,7 @@
 
 mod commands;
 mod embed;
+mod pilot;
 mod server;
 mod streams;
 

@@ -49,6 +49,8 @@ pub struct Contest {
     pub skipped: Vec<Skipped>,
     /// What makes the figures doubtful: duplicates, label noise, leakage.
     pub warnings: Vec<String>,
+    /// How figures and choice came about.
+    pub notes: Vec<String>,
 }
 
 /// A candidate beside the baseline.
@@ -209,6 +211,7 @@ impl Comparison {
                 .map(|note| format!("{}: {}", shortened(&candidate.name, 60), shortened(note, LONGEST)))
         });
         blocks.extend(notes.map(Block::Text));
+        blocks.extend(contest.notes.iter().map(|note| Block::Text(shortened(note, LONGEST))));
         blocks
             .push(Block::Picture { svg: svg::intervals(contest.baseline.as_ref().map(interval_row), &rows), caption });
         Section { title: "Candidates".to_owned(), blocks }
