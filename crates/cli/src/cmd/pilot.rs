@@ -45,7 +45,7 @@ pub(crate) struct PilotArgs {
     /// Share of the rows that judge
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     test_share: f64,
-    /// Most rows that judge; those beyond teach
+    /// Most rows that judge: of large tables a smaller share does
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_test: usize,
     /// Most rows that are used at all, chosen by hash

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!((task.examples[0].input[0].as_str(), task.accept.confidence), (texts[0].0, 0.512_345_678_9));
         assert_eq!(task.input, ["the \"text\""]);
         let with_control = [odd[0].to_owned(), odd[3].to_owned()];
-        let rows = Rows { labels: with_control.to_vec(), ..rows };
+        let rows = Rows { labels: with_control.to_vec(), ..rows.clone() };
         let error = Draft { rows: &rows, ..draft }.task(&Variant::default(), Path::new(".")).unwrap_err();
         assert!(error.to_string().contains("control characters"), "{error}");
     }

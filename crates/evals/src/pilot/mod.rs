@@ -49,7 +49,7 @@ pub struct PilotConfig {
     pub out: PathBuf,
     /// The share of rows that judge, from 0.05 to 0.9.
     pub test_share: f64,
-    /// Most rows that judge; those beyond teach.
+    /// Most rows that judge: of large tables a smaller share does.
     pub max_test: usize,
     /// Most rows that are used at all.
     pub limit: usize,
@@ -251,7 +251,8 @@ impl Pilot {
         let columns = Columns::find(table, wanted)?;
         let rows = Rows::read(table, &columns, config.limit)?;
         let share = config.test_share.min(config.max_test as f64 / rows.rows.len() as f64);
-        let split = Split::new(&rows.rows, share);
+        let mut split = Split::new(&rows.rows, share);
+        split.test.truncate(config.max_test);
         if split.test.is_empty() || split.train.len() < bantam_tasks::fit::MIN_ROWS {
             return Err(PilotError::TooFew { rows: rows.rows.len(), path: table.path().to_owned() });
         }

@@ -7,6 +7,7 @@ use bantam_tasks::fit::HeldOutAnswer;
 
 use super::rows::{Row, Rows};
 use super::split::Split;
+use crate::text::counted;
 
 /// Rows of a label below which little can be said of it.
 const FEW: usize = 5;
@@ -31,15 +32,18 @@ pub(super) fn of_table(rows: &Rows, split: &Split) -> Vec<String> {
     }
     if split.test.len() < TINY {
         warnings.push(format!(
-            "only {} rows judge the candidates: the intervals are wide; label more rows before you decide",
-            split.test.len()
+            "the candidates are judged on only {}: the intervals are wide; label more rows before you decide",
+            counted(split.test.len(), "row", "rows")
         ));
     }
     let is_recorded = |row: &Row| row.llm.answer.is_some();
     let recorded = rows.rows.iter().filter(|row| is_recorded(row)).count();
     if recorded > 0 && recorded < rows.rows.len() {
         let n = rows.rows.len() - recorded;
-        warnings.push(format!("{n} rows have no recorded answer of the LLM; it is judged on the others"));
+        warnings.push(format!(
+            "without a recorded answer of the LLM, which is judged on the others: {}",
+            counted(n, "row", "rows")
+        ));
     }
     warnings
 }
@@ -49,17 +53,17 @@ fn skipped(rows: &Rows) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut add = |n: usize, what: &str| {
         if n > 0 {
-            warnings.push(format!("{n} of {} rows {what}", counts.rows));
+            warnings.push(format!("left out, because they {what}: {n} of {}", counted(counts.rows, "row", "rows")));
         }
     };
-    add(counts.unlabelled, "have no label and are left out");
-    add(counts.empty, "have no text and are left out");
-    let broken = format!("are broken and left out ({})", counts.first_broken.as_deref().unwrap_or_default());
+    add(counts.unlabelled, "have no label");
+    add(counts.empty, "have no text");
+    let broken = format!("are broken ({})", counts.first_broken.as_deref().unwrap_or_default());
     add(counts.broken, &broken);
-    add(counts.over_limit, "are beyond --limit and left out, chosen by hash");
+    add(counts.over_limit, "are beyond the limit (chosen by hash)");
     if counts.respelled > 0 {
-        let n = counts.respelled;
-        warnings.push(format!("{n} spellings of labels differ from others only in letter case and are taken as those"));
+        let n = counted(counts.respelled, "spelling", "spellings");
+        warnings.push(format!("labels that differ only in letter case are taken as one, in the usual spelling: {n}"));
     }
     warnings
 }
@@ -85,15 +89,16 @@ fn repeats(rows: &[Row]) -> Vec<String> {
         let n: usize = groups.iter().map(|group| group.len() - 1).sum();
         let groups: Vec<_> = groups.iter().collect();
         warnings.push(format!(
-            "duplicates: {n} rows repeat another's text (lines {}); they stay in one part",
+            "duplicates: {} whose text another row has (lines {}); they stay in one part",
+            counted(n, "row", "rows"),
             lines(&groups)
         ));
     }
     let noisy: Vec<_> = groups.iter().filter(|group| group.iter().any(|row| row.answer != group[0].answer)).collect();
     if !noisy.is_empty() {
         warnings.push(format!(
-            "label noise: {} texts have rows of different labels (such as lines {}); no model can get both right",
-            noisy.len(),
+            "label noise: {} with different labels (such as lines {}); no model can get both right",
+            counted(noisy.len(), "text", "texts"),
             lines(&noisy)
         ));
     }
@@ -118,8 +123,8 @@ fn near_repeats(rows: &[Row], split: &Split) -> Option<String> {
     (!pairs.is_empty()).then(|| {
         let named: Vec<String> = pairs.iter().take(LISTED).map(|(a, b)| format!("{a} and {b}")).collect();
         format!(
-            "leakage: {} of {} test rows differ from a training row only in digits, punctuation or spaces (lines {}); the \
-             figures may be too good",
+            "leakage: {} of {} test rows unlike a training row only in digits, punctuation or spaces (lines {}); the figures \
+             may be too good",
             pairs.len(),
             split.test.len(),
             named.join(", ")
@@ -136,17 +141,25 @@ fn labels(rows: &Rows, split: &Split) -> Vec<String> {
     let rare: Vec<&str> = counts.iter().filter(|(_, n)| **n < FEW).map(|(label, _)| *label).collect();
     if !rare.is_empty() {
         let named = named(rare.iter().copied());
-        warnings
-            .push(format!("{} labels have fewer than {FEW} rows ({named}): little can be learned of them", rare.len()));
+        warnings.push(format!(
+            "{} of fewer than {FEW} rows ({named}): little can be learned of it",
+            counted(rare.len(), "label", "labels")
+        ));
     }
     if !split.untested.is_empty() {
         let named = named(split.untested.iter().map(String::as_str));
-        warnings.push(format!("{} labels are too rare to be judged as well as taught ({named})", split.untested.len()));
+        warnings.push(format!(
+            "too rare to be judged as well as taught: {} ({named})",
+            counted(split.untested.len(), "label", "labels")
+        ));
     }
     let tested: HashSet<&str> = split.test.iter().filter_map(|&i| rows.rows[i].answer.as_str()).collect();
     let unseen = rows.labels.iter().filter(|label| !tested.contains(label.as_str())).count();
     if unseen > split.untested.len() {
-        warnings.push(format!("{unseen} labels have no row in the test part: nothing is measured for them"));
+        warnings.push(format!(
+            "{} without a row in the test part: nothing is measured for them",
+            counted(unseen, "label", "labels")
+        ));
     }
     let most = counts.iter().max_by_key(|(_, n)| **n);
     if let Some((label, n)) = most.filter(|(_, n)| **n as f64 >= LOPSIDED * rows.rows.len() as f64) {
@@ -175,12 +188,12 @@ pub(super) fn doubtful(rows: &[Row], train: &[usize], held_out: &[HeldOutAnswer]
         .filter_map(|held| {
             let row = rows.get(*train.get(held.row)?)?;
             let (is, says) = (row.answer.as_str()?, held.answer.as_str()?);
-            Some(format!("line {} is '{is}', and {says} with {:.0}%", row.line, held.confidence * 100.0))
+            Some(format!("line {} says '{is}', the model '{says}' with {:.0}%", row.line, held.confidence * 100.0))
         })
         .collect();
     (!told.is_empty()).then(|| {
-        let n = sure.len();
-        format!("{n} labels may be wrong: a model that did not see the row is sure of another ({})", told.join("; "))
+        let n = counted(sure.len(), "label", "labels");
+        format!("{n} may be wrong: a model that did not see the row is sure of another ({})", told.join("; "))
     })
 }
 
@@ -225,8 +238,8 @@ mod tests {
             ("hm!", "b"),
         ]);
         let warnings = warnings(&rows, &[0, 1, 2, 4], &[3, 5]);
-        assert!(about(&warnings, "duplicates: 1 rows").unwrap().contains("2 and 3"));
-        assert!(about(&warnings, "label noise: 1 texts").unwrap().contains("2 and 3"));
+        assert!(about(&warnings, "duplicates: 1 row ").unwrap().contains("2 and 3"));
+        assert!(about(&warnings, "label noise: 1 text ").unwrap().contains("2 and 3"));
         // The short texts have too few letters to say.
         assert!(about(&warnings, "leakage: 1 of 2").unwrap().contains("5 and 4"), "{warnings:?}");
     }
@@ -238,9 +251,12 @@ mod tests {
             texts.iter().enumerate().map(|(i, text)| (text.as_str(), if i < 3 { "rare" } else { "common" })).collect();
         let rows = rows(&all);
         let warnings = warnings(&rows, &(0..40).collect::<Vec<_>>(), &(40..50).collect::<Vec<_>>());
-        assert!(about(&warnings, "fewer than 5 rows (rare)").is_some() && about(&warnings, "only 10 rows").is_some());
+        assert!(
+            about(&warnings, "1 label of fewer than 5 rows (rare)").is_some()
+                && about(&warnings, "only 10 rows:").is_some()
+        );
         assert!(about(&warnings, "'common' would be right for 94.0%").is_some(), "{warnings:?}");
-        assert!(about(&warnings, "1 labels have no row in the test part").is_some());
+        assert!(about(&warnings, "1 label without a row in the test part").is_some());
     }
 
     #[test]
@@ -260,7 +276,10 @@ mod tests {
             |row, answer: &str, confidence, correct| HeldOutAnswer { row, answer: answer.into(), confidence, correct };
         let held_out = [held(0, "b", 0.95, false), held(1, "a", 0.99, false), held(1, "a", 0.6, false)];
         let told = doubtful(&rows.rows, &[2, 1], &held_out).unwrap();
-        assert!(told.starts_with("2 labels") && told.find("line 3").unwrap() < told.find("line 4").unwrap(), "{told}");
+        assert!(
+            told.starts_with("2 labels may") && told.find("line 3").unwrap() < told.find("line 4").unwrap(),
+            "{told}"
+        );
         assert_eq!(doubtful(&rows.rows, &[0, 1], &[held(0, "a", 0.99, true)]), None);
     }
 }
