@@ -2,6 +2,7 @@
 
 pub(crate) mod encoder;
 pub(crate) mod pilot;
+pub(crate) mod serving;
 pub(crate) mod task;
 
 use std::path::{Path, PathBuf};

@@ -3,14 +3,18 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bantam_tasks::{RowError, Runner, TaskResult};
 use bantam_types::openai::{ModelList, ModelObject};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::{GatewayConfig, Limits};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::model::{Served, ServedEncoder, ServedModel};
+
+/// Inputs that a task answers between two looks at whether anybody still waits for them.
+const TASK_CHUNK: usize = 32;
 
 /// How far shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +31,7 @@ pub(crate) struct App {
     pub(crate) config: GatewayConfig,
     pub(crate) models: Vec<Arc<ServedModel>>,
     pub(crate) encoders: Vec<Arc<ServedEncoder>>,
+    pub(crate) tasks: Vec<Arc<Runner>>,
     pub(crate) metrics: Metrics,
     pub(crate) phase: watch::Sender<Phase>,
     /// Whether the address it listens on can be reached from this machine only.
@@ -39,15 +44,18 @@ pub(crate) struct App {
     cpu_tasks: Arc<Semaphore>,
     /// The same for large ones.
     large_cpu_tasks: Arc<Semaphore>,
+    /// One permit per thread that waits for a task's answers.
+    task_runs: Arc<Semaphore>,
 }
 
 impl App {
     pub(crate) fn new(config: GatewayConfig, served: Served, metrics: Metrics, loopback: bool) -> Self {
-        let Limits { concurrent_requests, buffered_bytes, cpu_tasks, large_cpu_tasks, .. } = config.limits;
+        let Limits { concurrent_requests, buffered_bytes, cpu_tasks, large_cpu_tasks, task_runs, .. } = config.limits;
         Self {
             config,
             models: served.models.into_iter().map(Arc::new).collect(),
             encoders: served.encoders.into_iter().map(Arc::new).collect(),
+            tasks: served.tasks.into_iter().map(Arc::new).collect(),
             metrics,
             phase: watch::Sender::new(Phase::Open),
             loopback,
@@ -55,6 +63,7 @@ impl App {
             body_bytes: Arc::new(Semaphore::new(buffered_bytes)),
             cpu_tasks: Arc::new(Semaphore::new(cpu_tasks)),
             large_cpu_tasks: Arc::new(Semaphore::new(large_cpu_tasks)),
+            task_runs: Arc::new(Semaphore::new(task_runs)),
         }
     }
 
@@ -91,6 +100,12 @@ impl App {
         found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served: served() })
     }
 
+    pub(crate) fn task(&self, name: &str) -> Result<&Arc<Runner>, ApiError> {
+        let served = || self.tasks.iter().map(|t| t.task().name.clone()).collect();
+        let found = self.tasks.iter().find(|t| t.task().name == name);
+        found.ok_or_else(|| ApiError::TaskNotFound { requested: name.to_owned(), served: served() })
+    }
+
     /// What `/v1/models` says of a name, whichever kind of model it is of.
     pub(crate) fn model_object(&self, id: &str) -> Result<ModelObject, ApiError> {
         let list = self.model_list().data;
@@ -119,6 +134,30 @@ impl App {
             result
         });
         task.await.unwrap_or_else(|e| Err(ApiError::internal(&e)))
+    }
+
+    /// Answers a task's inputs on a blocking thread, one outcome for each. When nobody waits for them any more the thread ends at the next chunk, and
+    /// keeps its place until then.
+    pub(crate) async fn run_task(
+        &self,
+        runner: Arc<Runner>,
+        inputs: Vec<Vec<String>>,
+    ) -> Result<Vec<Result<TaskResult, RowError>>, ApiError> {
+        let permit = Arc::clone(&self.task_runs).acquire_owned().await.map_err(|_| ApiError::ShuttingDown)?;
+        let (sender, outcomes) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let mut outcomes = Vec::with_capacity(inputs.len());
+            for chunk in inputs.chunks(TASK_CHUNK) {
+                if sender.is_closed() {
+                    return;
+                }
+                outcomes.extend(runner.run(chunk));
+            }
+            drop(permit);
+            // Whoever waited may have left.
+            let _ = sender.send(outcomes);
+        });
+        outcomes.await.map_err(|_| ApiError::internal(&"a task's thread panicked"))
     }
 
     pub(crate) fn bounds(&self) -> Bounds {

@@ -51,6 +51,10 @@ pub struct Limits {
     pub choices: usize,
     /// Texts of one request for vectors.
     pub texts: usize,
+    /// Inputs of one request to a task.
+    pub task_inputs: usize,
+    /// Requests to tasks that are answered at one time, each on a thread of its own; further ones wait.
+    pub task_runs: usize,
     /// Requests that are read, rendered and tokenised at one time, each on a thread of its own.
     pub cpu_tasks: usize,
     /// The same for requests of more than [`Limits::LARGE_BODY`] bytes, which may take seconds: they wait for each
@@ -73,6 +77,8 @@ impl Default for Limits {
             buffered_bytes: 64 << 20,
             choices: 128,
             texts: 2048,
+            task_inputs: 256,
+            task_runs: 64,
             cpu_tasks: cpus,
             large_cpu_tasks: cpus.div_ceil(4),
         }
@@ -136,6 +142,8 @@ impl GatewayConfig {
             ("limits.buffered_bytes", l.buffered_bytes),
             ("limits.choices", l.choices),
             ("limits.texts", l.texts),
+            ("limits.task_inputs", l.task_inputs),
+            ("limits.task_runs", l.task_runs),
             ("limits.cpu_tasks", l.cpu_tasks),
             ("limits.large_cpu_tasks", l.large_cpu_tasks),
         ] {

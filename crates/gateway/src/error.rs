@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use bantam_engine::{GenerateError, SubmitError};
 use bantam_formats::{TemplateError, TokenizerError};
+use bantam_tasks::RowError;
 use bantam_types::openai::{ErrorBody, ErrorObject, ParseError};
 
 /// A request that failed.
@@ -23,6 +24,10 @@ pub(crate) enum ApiError {
     ModelMissing { served: Vec<String> },
     #[error("the model '{requested}' does not exist here; this server has {}", list(.served))]
     ModelNotFound { requested: String, served: Vec<String> },
+    #[error("the task '{requested}' does not exist here; this server has {}", tasks(.served))]
+    TaskNotFound { requested: String, served: Vec<String> },
+    #[error("{error}; {}", fix(.error))]
+    NoAnswer { param: String, error: RowError },
     #[error("the model '{model}' is {kind}; use {fix}")]
     WrongModelKind { model: String, kind: &'static str, fix: &'static str },
     #[error("the model '{model}' has no chat template; use /v1/completions")]
@@ -65,9 +70,26 @@ pub(crate) enum ApiError {
 }
 
 fn list(names: &[String]) -> String {
-    match names {
-        [] => "no models".into(),
-        names => names.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", "),
+    if names.is_empty() { "no models".into() } else { quoted(names) }
+}
+
+fn tasks(names: &[String]) -> String {
+    if names.is_empty() { "no tasks; give it some with bantam serve --tasks DIR".into() } else { quoted(names) }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// What helps against an input without an answer.
+fn fix(error: &RowError) -> &'static str {
+    match error {
+        RowError::Input { .. } => "change the input",
+        RowError::TooLong { .. } => "shorten the input",
+        RowError::Cut { .. } => "shorten the input, or let the task have more tokens (fields.max_tokens)",
+        RowError::Invalid { .. } => "the task's model cannot be held to its type",
+        RowError::Model { retry: true, .. } | RowError::Stopped => "try again in a moment",
+        RowError::Model { retry: false, .. } => "the same input would fail again",
     }
 }
 
@@ -123,6 +145,17 @@ impl ApiError {
             Self::Unsupported { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("unsupported_parameter")),
             Self::ModelMissing { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("missing_required_parameter")),
             Self::ModelNotFound { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("model_not_found")),
+            Self::TaskNotFound { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("task_not_found")),
+            Self::NoAnswer { error, .. } => match error {
+                RowError::Input { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("invalid_value")),
+                RowError::TooLong { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("context_length_exceeded")),
+                RowError::Cut { .. } => (S::UNPROCESSABLE_ENTITY, INVALID_REQUEST, Some("answer_cut")),
+                RowError::Invalid { .. } => (S::BAD_GATEWAY, SERVER, Some("invalid_answer")),
+                RowError::Model { retry: true, .. } | RowError::Stopped => {
+                    (S::SERVICE_UNAVAILABLE, SERVER, Some("model_error"))
+                }
+                RowError::Model { retry: false, .. } => (S::INTERNAL_SERVER_ERROR, SERVER, Some("model_error")),
+            },
             Self::WrongModelKind { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("wrong_model_kind")),
             Self::NoChatTemplate { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("no_chat_template")),
             Self::Template { .. } => (S::BAD_REQUEST, INVALID_REQUEST, Some("chat_template_error")),
@@ -148,6 +181,7 @@ impl ApiError {
     fn param(&self) -> Option<&str> {
         match self {
             Self::InvalidField { param, .. } | Self::Unsupported { param, .. } => Some(param),
+            Self::NoAnswer { param, error: RowError::Input { .. } | RowError::TooLong { .. } } => Some(param),
             Self::ModelMissing { .. }
             | Self::ModelNotFound { .. }
             | Self::WrongModelKind { .. }
@@ -162,6 +196,7 @@ impl ApiError {
         match self {
             Self::QueueFull { retry_after } => Some(*retry_after),
             Self::TooManyRequests | Self::ShuttingDown => Some(1),
+            Self::NoAnswer { .. } if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }
     }
@@ -190,7 +225,14 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // The same request would fail the same way.
-        if matches!(self, Self::Model { .. } | Self::RequestTimeout | Self::BodyTimeout { .. }) {
+        let is_final = match &self {
+            Self::Model { .. } | Self::RequestTimeout | Self::BodyTimeout { .. } => true,
+            Self::NoAnswer { error, .. } => {
+                matches!(error, RowError::Invalid { .. } | RowError::Model { retry: false, .. })
+            }
+            _ => false,
+        };
+        if is_final {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         (self.status(), headers, Json(self.body())).into_response()

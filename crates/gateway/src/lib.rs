@@ -9,6 +9,8 @@
 //! 4. `prepare` turns it into an engine request, on a blocking thread because templates and tokenizers are CPU work;
 //! 5. `answer` submits it and writes what comes back, whole or as server-sent events.
 //!
+//! Tasks go another way after 3: their rows are answered by a `bantam_tasks::Runner`, on a thread that may block.
+//!
 //! Every fault on the way is an `error` that names the field and the fix, in OpenAI's error object.
 
 mod answer;

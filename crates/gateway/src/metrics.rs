@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bantam_engine::{EngineStats, Timings};
+use bantam_tasks::{RowError, TaskResult};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -20,6 +21,9 @@ const DURATION: &str = "bantam_http_request_duration_seconds";
 const CONNECTIONS: &str = "bantam_http_connections";
 const FIRST_TOKEN: &str = "bantam_time_to_first_token_seconds";
 const PER_TOKEN: &str = "bantam_time_per_output_token_seconds";
+
+const TASK_INPUTS: &str = "bantam_task_inputs_total";
+const TASK_DURATION: &str = "bantam_task_input_duration_seconds";
 
 const DURATION_BUCKETS: [f64; 14] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 const TOKEN_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.5];
@@ -142,10 +146,13 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Full(PER_TOKEN.into()), &TOKEN_BUCKETS)?
             .build_recorder();
         let describe = |name: &'static str, help: &'static str| (KeyName::from_const_str(name), None, help.into());
-        for (name, help) in [(REQUESTS, "Requests answered; status 499 is a client that left")]
-            .into_iter()
-            .chain(ENGINE_TOTALS.iter().map(|f| (f.name, f.help)))
-            .chain(EMBEDDER_TOTALS)
+        for (name, help) in [
+            (REQUESTS, "Requests answered; status 499 is a client that left"),
+            (TASK_INPUTS, "Inputs of tasks by what became of them: a verdict, or why there is no answer"),
+        ]
+        .into_iter()
+        .chain(ENGINE_TOTALS.iter().map(|f| (f.name, f.help)))
+        .chain(EMBEDDER_TOTALS)
         {
             let (key, unit, help) = describe(name, help);
             recorder.describe_counter(key, unit, help);
@@ -162,6 +169,7 @@ impl Metrics {
             (DURATION, "From a request's headers to the end of its answer"),
             (FIRST_TOKEN, "From submission to the first token"),
             (PER_TOKEN, "Mean time per token after the first, of one answer"),
+            (TASK_DURATION, "From an input's submission to a task's model to its answer"),
         ] {
             let (key, unit, help) = describe(name, help);
             recorder.describe_histogram(key, unit, help);
@@ -210,6 +218,19 @@ impl Metrics {
         self.histogram(FIRST_TOKEN, vec![label.clone()]).record(timings.time_to_first_token());
         if let Some(rate) = timings.decode_rate(completion_tokens) {
             self.histogram(PER_TOKEN, vec![label]).record(1.0 / rate);
+        }
+    }
+
+    /// Counts what became of one input of a task.
+    pub(crate) fn task_input(&self, task: &str, outcome: &Result<TaskResult, RowError>) {
+        let label = Label::new("task", task.to_owned());
+        let verdict = match outcome {
+            Ok(result) => result.verdict.name(),
+            Err(error) => error.code(),
+        };
+        self.counter(TASK_INPUTS, vec![label.clone(), Label::new("verdict", verdict)]).increment(1);
+        if let Ok(result) = outcome {
+            self.histogram(TASK_DURATION, vec![label]).record(result.latency_ms / 1e3);
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bantam_engine::{Embedder, Engine};
 use bantam_formats::{ChatTemplate, Tokenizer};
+use bantam_tasks::Runner;
 use bantam_types::openai::ModelObject;
 
 /// A running model and what is needed to talk to it in text.
@@ -45,14 +46,25 @@ pub struct Served {
     pub models: Vec<ServedModel>,
     /// Encoders.
     pub encoders: Vec<ServedEncoder>,
+    /// Tasks, each bound to what answers it.
+    pub tasks: Vec<Runner>,
 }
 
 impl Served {
-    /// The first name that occurs twice.
-    pub(crate) fn duplicate(&self) -> Option<&str> {
-        let names: Vec<&str> = self.models.iter().map(|m| &*m.id).chain(self.encoders.iter().map(|e| &*e.id)).collect();
-        names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| *name)
+    /// The first name of a model that occurs twice.
+    pub(crate) fn duplicate_model(&self) -> Option<&str> {
+        duplicate(self.models.iter().map(|m| &*m.id).chain(self.encoders.iter().map(|e| &*e.id)))
     }
+
+    /// The first name of a task that occurs twice.
+    pub(crate) fn duplicate_task(&self) -> Option<&str> {
+        duplicate(self.tasks.iter().map(|t| &*t.task().name))
+    }
+}
+
+fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let names: Vec<&str> = names.collect();
+    names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| *name)
 }
 
 impl ServedEncoder {

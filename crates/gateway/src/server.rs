@@ -56,6 +56,12 @@ pub enum ServeError {
         /// The name.
         id: String,
     },
+    /// Two tasks have the same name.
+    #[error("two tasks are called '{name}'; give one of them another name")]
+    DuplicateTask {
+        /// The name.
+        name: String,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {host}:{port}: {source}; choose another port or host")]
     Bind {
@@ -114,11 +120,14 @@ impl Listener {
 /// down.
 ///
 /// # Errors
-/// [`ServeError::DuplicateModel`], [`ServeError::Metrics`], before the first connection is accepted.
+/// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::Metrics`], before the first connection is accepted.
 pub async fn serve(listener: Listener, served: Served, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let Listener { config, listener, address } = listener;
-    if let Some(id) = served.duplicate() {
+    if let Some(id) = served.duplicate_model() {
         return Err(ServeError::DuplicateModel { id: id.to_owned() });
+    }
+    if let Some(name) = served.duplicate_task() {
+        return Err(ServeError::DuplicateTask { name: name.to_owned() });
     }
     let app = Arc::new(App::new(config, served, Metrics::new()?, address.ip().is_loopback()));
     let router = router(Arc::clone(&app))?;

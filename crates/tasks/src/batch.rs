@@ -5,7 +5,7 @@
 //! and goes on with the next row; it refuses to go on with another input, task or model.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,15 +13,18 @@ use std::time::Instant;
 use fs_err::{File, OpenOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::error::RowError;
-use crate::result::{TaskResult, Verdict};
+use crate::result::TaskResult;
 use crate::runner::Runner;
+use crate::spec::file_hash;
 use crate::table::{Row, Table, TableError, text_of};
 
 /// Rows that are answered between two notes of how far the run is.
 const BATCH: usize = 128;
+
+/// What a CSV has after the input's columns; with `task_` before them where the input has one of them.
+const ANSWER_COLUMNS: [&str; 5] = ["line", "value", "confidence", "verdict", "flags"];
 
 /// A batch cannot be run or gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +152,8 @@ pub fn run(batch: &Batch<'_>, progress: &mut dyn FnMut(Progress) -> ControlFlow<
     let mut writer = Writer::open(batch)?;
     let resumed_at = writer.state.summary.rows;
     let (started, before) = (Instant::now(), writer.state.summary.seconds);
+    // Rows that are taken from the table; those at the end of a chunk that found the model away are tried once more with the next.
+    let mut chunk: Vec<Row> = Vec::new();
     let mut rows = batch.table.rows()?.skip(usize::try_from(resumed_at).unwrap_or(usize::MAX));
     let mut tell = |done: u64| {
         let rate = (done - resumed_at) as f64 / started.elapsed().as_secs_f64().max(1e-9);
@@ -156,20 +161,23 @@ pub fn run(batch: &Batch<'_>, progress: &mut dyn FnMut(Progress) -> ControlFlow<
     };
     let mut is_complete = false;
     while tell(writer.state.summary.rows).is_continue() {
-        let chunk: Vec<Row> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+        for row in rows.by_ref().take(BATCH - chunk.len()) {
+            chunk.push(row?);
+        }
         if chunk.is_empty() {
             is_complete = true;
             break;
         }
         let outcomes = answer(batch.runner, &chunk);
+        let n_known = known(&outcomes);
         // A server that is away is no reason to reject a row.
-        if let Some(Err(RowError::Model { why, .. })) = outcomes.last()
-            && outcomes.iter().all(|outcome| matches!(outcome, Err(RowError::Model { retry: true, .. })))
+        if n_known == 0
+            && let Some(Err(error)) = outcomes.last()
         {
-            return Err(BatchError::Model { why: why.clone(), done: writer.state.summary.rows });
+            return Err(BatchError::Model { why: error.to_string(), done: writer.state.summary.rows });
         }
-        for (row, outcome) in chunk.iter().zip(outcomes) {
-            writer.write(row, outcome)?;
+        for (row, outcome) in chunk.drain(..n_known).zip(outcomes) {
+            writer.write(&row, outcome)?;
         }
         writer.state.summary.seconds = before + started.elapsed().as_secs_f64();
         writer.commit()?;
@@ -183,6 +191,17 @@ pub fn run(batch: &Batch<'_>, progress: &mut dyn FnMut(Progress) -> ControlFlow<
         fs_err::remove_file(&writer.state_path)?;
     }
     Ok(Outcome { summary: writer.state.summary, is_complete, resumed_at, rejects: has_rejects.then_some(rejects) })
+}
+
+/// How many rows of a chunk have an outcome that stands: all up to the last one that the model was there for.
+fn known(outcomes: &[Result<TaskResult, RowError>]) -> usize {
+    let is_away = |outcome: &Result<_, RowError>| matches!(outcome, Err(RowError::Model { retry: true, .. }));
+    let was_there =
+        |outcome: &Result<_, RowError>| !is_away(outcome) && !matches!(outcome, Err(RowError::Input { .. }));
+    match outcomes.iter().any(is_away) {
+        true => outcomes.iter().rposition(was_there).map_or(0, |last| last + 1),
+        false => outcomes.len(),
+    }
 }
 
 /// One outcome per row of a chunk.
@@ -222,7 +241,7 @@ impl<'a> Writer<'a> {
         };
         let (state_path, rejects_path) = (beside(".state.json"), beside(".rejects.jsonl"));
         let now = State {
-            input_sha256: digest(batch.table.path())?,
+            input_sha256: file_hash(batch.table.path())?,
             task_hash: batch.runner.task().hash.clone(),
             fingerprint: batch.runner.fingerprint().to_owned(),
             output_bytes: 0,
@@ -264,8 +283,12 @@ impl<'a> Writer<'a> {
         if is_new {
             if is_csv {
                 let columns: Vec<&str> = writer.table.columns().iter().map(String::as_str).collect();
-                let answers = ["line", "value", "confidence", "verdict", "flags"];
-                writer.csv(&[&columns[..], &answers].concat())?;
+                // No two columns of one name.
+                let is_taken = ANSWER_COLUMNS.iter().any(|name| columns.contains(name));
+                let answers =
+                    ANSWER_COLUMNS.map(|name| if is_taken { format!("task_{name}") } else { name.to_owned() });
+                let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+                writer.csv(&[columns, answers].concat())?;
             }
             writer.commit()?;
         }
@@ -286,7 +309,7 @@ impl<'a> Writer<'a> {
             Ok(result) => {
                 summary.prompt_tokens += result.usage.prompt_tokens as u64;
                 summary.completion_tokens += result.usage.completion_tokens as u64;
-                *summary.verdicts.entry(verdict_name(result.verdict).to_owned()).or_default() += 1;
+                *summary.verdicts.entry(result.verdict.name().to_owned()).or_default() += 1;
                 let fields = row.fields.as_ref().ok();
                 if self.is_csv {
                     let of =
@@ -295,7 +318,7 @@ impl<'a> Writer<'a> {
                     record.push(row.line.to_string());
                     record.push(text_of(&result.value));
                     record.push(result.confidence.map(|c| format!("{c:.4}")).unwrap_or_default());
-                    record.push(verdict_name(result.verdict).to_owned());
+                    record.push(result.verdict.name().to_owned());
                     record.push(result.flags.join(" "));
                     let record: Vec<&str> = record.iter().map(String::as_str).collect();
                     self.csv(&record)
@@ -335,15 +358,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accept => "accept",
-        Verdict::Review => "review",
-        Verdict::Escalate => "escalate",
-        Verdict::Refuse => "refuse",
-    }
-}
-
 fn read_state(path: &Path) -> Result<Option<State>, BatchError> {
     let bytes = match fs_err::read(path) {
         Ok(bytes) => bytes,
@@ -365,17 +379,4 @@ fn cut(path: &Path, length: u64) -> Result<BufWriter<File>, BatchError> {
     file.set_len(length)?;
     file.seek(SeekFrom::End(0))?;
     Ok(BufWriter::new(file))
-}
-
-fn digest(path: &Path) -> Result<String, BatchError> {
-    let mut hasher = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::TaskError;
-use crate::model::{EncoderModel, RawValue};
+use crate::model::EncoderModel;
 use crate::prompt::input_text;
 use crate::result::log_odds;
 use crate::spec::{Classify, Mode, Output, Task};
@@ -416,17 +416,4 @@ fn step(progress: &mut dyn FnMut(Step) -> ControlFlow<()>, what: &'static str, s
 
 fn fault(why: impl Into<String>) -> TaskError {
     TaskError::Fit { why: why.into() }
-}
-
-/// The confidence that a model gave with an answer, before any calibration.
-pub(crate) fn raw_confidence(value: &RawValue) -> Option<f64> {
-    match value {
-        RawValue::Labels(labels) => labels.first().and_then(|(_, p)| *p),
-        RawValue::OutOfScope(confidence) => *confidence,
-        RawValue::EachLabel(labels) => {
-            let sure = labels.iter().map(|&(applies, p)| p.map(|p| if applies { p } else { 1.0 - p }));
-            sure.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::min)
-        }
-        RawValue::Json { .. } => None,
-    }
 }

@@ -22,5 +22,5 @@ pub use runner::Runner;
 pub use schema::OutputSchema;
 pub use spec::{
     Accept, Check, Classify, Example, FIELDS_TEMPLATE, Failed, Fields, Label, MAX_EXAMPLES, MAX_LABELS, Mode,
-    Otherwise, Output, Rule, TEMPLATE, Task,
+    Otherwise, Output, Rule, TEMPLATE, Task, TaskSummary,
 };

@@ -7,12 +7,15 @@ use crate::spec::{Classify, Mode, Output, Task};
 /// Longest input of a row, in bytes, all columns together.
 pub const MAX_INPUT_BYTES: usize = 1 << 20;
 
+/// Between the labels of an answer that has several; no label has it.
+const LABEL_SEPARATOR: &str = "\n";
+
 /// A conversation that ends where a row's input comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
     /// What the model is told first.
     pub system: String,
-    /// Inputs with their answers, as earlier turns.
+    /// Inputs with their answers, as earlier turns; several labels of one answer are on a line each.
     pub turns: Vec<(String, String)>,
     /// What precedes an answer where turns are written as plain text.
     pub answer_name: &'static str,
@@ -75,11 +78,16 @@ pub fn input_text(task: &Task, input: &[String]) -> String {
     }
 }
 
-/// An answer as a model would write it.
+/// The labels of an earlier turn's answer.
+pub(crate) fn answer_labels(answer: &str) -> impl Iterator<Item = &str> {
+    answer.split(LABEL_SEPARATOR).filter(|label| !label.is_empty())
+}
+
+/// An answer as a model would write it; several labels on a line each.
 fn answer_text(answer: &Value) -> String {
     match answer {
         Value::String(label) => label.clone(),
-        Value::Array(labels) => labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        Value::Array(labels) => labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(LABEL_SEPARATOR),
         other => other.to_string(),
     }
 }

@@ -76,6 +76,19 @@ pub enum Verdict {
     Refuse,
 }
 
+impl Verdict {
+    /// As results, tables and metrics have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Accept => "accept",
+            Verdict::Review => "review",
+            Verdict::Escalate => "escalate",
+            Verdict::Refuse => "refuse",
+        }
+    }
+}
+
 impl From<Otherwise> for Verdict {
     fn from(otherwise: Otherwise) -> Self {
         match otherwise {
@@ -194,7 +207,9 @@ fn classified(task: &Task, classify: &Classify, raw: RawValue, calibration: &Cal
             let none = classify.none.as_deref().ok_or_else(wrong)?;
             Ok(Answer { out_of_scope: true, ..Answer::new(none.into(), confidence) })
         }
-        RawValue::Labels(labels) if classify.mode == Mode::Path => Ok(path(task, &names, &labels, calibration)),
+        RawValue::Labels(labels) if classify.mode == Mode::Path => {
+            path(task, &names, &labels, calibration).ok_or_else(wrong)
+        }
         RawValue::Labels(labels) => {
             let &(best, confidence) = labels.first().ok_or_else(wrong)?;
             let name = *names.get(best).ok_or_else(wrong)?;
@@ -202,7 +217,7 @@ fn classified(task: &Task, classify: &Classify, raw: RawValue, calibration: &Cal
                 Some(Alternative { label: (*names.get(label)?).to_owned(), probability: probability? })
             });
             Ok(Answer {
-                out_of_scope: classify.none.as_deref() == Some(name),
+                out_of_scope: is_none(task, name),
                 alternatives: others.take(MAX_ALTERNATIVES).collect(),
                 ..Answer::new(name.into(), confidence.map(|p| calibration.apply(p)))
             })
@@ -220,20 +235,19 @@ fn classified(task: &Task, classify: &Classify, raw: RawValue, calibration: &Cal
 }
 
 /// The longest beginning of a path that is sure enough: what its labels have of the probability together.
-fn path(task: &Task, names: &[&str], labels: &[(usize, Option<f64>)], calibration: &Calibration) -> Answer {
+fn path(task: &Task, names: &[&str], labels: &[(usize, Option<f64>)], calibration: &Calibration) -> Option<Answer> {
     let of = |prefix: &str| -> f64 {
         let under = |name: &str| name == prefix || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        labels
-            .iter()
-            .filter(|(label, _)| names.get(*label).is_some_and(|name| under(name)))
-            .filter_map(|(_, p)| *p)
-            .sum()
+        let found = labels.iter().filter(|(label, _)| names.get(*label).is_some_and(|name| under(name)));
+        let sum: f64 = found.filter_map(|(_, p)| *p).sum();
+        // Of rounded numbers.
+        sum.min(1.0)
     };
-    let Some((best, likeliest)) = labels.first().and_then(|(label, p)| Some((*names.get(*label)?, *p))) else {
-        return Answer::new(Value::Null, None);
-    };
-    if likeliest.is_none() {
-        return Answer::new(best.into(), None);
+    let &(best, likeliest) = labels.first()?;
+    let best = *names.get(best)?;
+    if is_none(task, best) || likeliest.is_none() {
+        let confidence = likeliest.map(|p| calibration.apply(p));
+        return Some(Answer { out_of_scope: is_none(task, best), ..Answer::new(best.into(), confidence) });
     }
     let mut answered = best;
     let mut confidence = calibration.apply(of(best));
@@ -242,7 +256,12 @@ fn path(task: &Task, names: &[&str], labels: &[(usize, Option<f64>)], calibratio
         answered = parent;
         confidence = calibration.apply(of(parent));
     }
-    Answer::new(answered.into(), Some(confidence))
+    Some(Answer::new(answered.into(), Some(confidence)))
+}
+
+/// Whether a name stands for none of the labels.
+fn is_none(task: &Task, name: &str) -> bool {
+    matches!(&task.output, Output::Classify(Classify { none: Some(none), .. }) if none == name)
 }
 
 fn filled(task: &Task, fields: &Fields, raw: RawValue, calibration: &Calibration) -> Result<Answer, RowError> {

@@ -9,9 +9,9 @@ use crate::model::encoder::Fitted;
 use crate::model::{Answerer, EncoderModel, LanguageModel, Wanted};
 use crate::prompt::{Conversation, MAX_INPUT_BYTES, input_text};
 use crate::result::{Calibration, Source, TaskResult, result};
-use crate::spec::{Mode, Output, Task};
+use crate::spec::{Accept, Mode, Output, Task};
 
-/// Rows that are given to the model at one time.
+/// Rows that are answered between two steps of a fit.
 const BATCH: usize = 64;
 
 /// How much of the probability must be found where a path may be cut short.
@@ -142,6 +142,10 @@ impl Runner {
         rows: &[Labelled],
         progress: &mut dyn FnMut(Step) -> ControlFlow<()>,
     ) -> Result<FittedFile, TaskError> {
+        // The answer itself is judged, whatever the task would make of its confidence.
+        let accept = Accept { confidence: 0.0, ..self.task.accept };
+        let task = Task { accept, checks: Vec::new(), ..Task::clone(&self.task) };
+        let source = Source { calibration: Calibration::None, ..self.source.clone() };
         let mut answered = Vec::new();
         for (i, batch) in rows.chunks(BATCH).enumerate() {
             let share = (i * BATCH) as f64 / rows.len() as f64;
@@ -150,11 +154,12 @@ impl Runner {
             }
             let texts: Vec<String> = batch.iter().map(|row| input_text(&self.task, &row.input)).collect();
             for (raw, row) in self.answerer.answer(&texts).into_iter().zip(batch) {
-                let Ok(raw) = raw else { continue };
-                let Some(confidence) = fit::raw_confidence(&raw.value) else { continue };
-                let source = Source { calibration: Calibration::None, ..self.source.clone() };
-                let Ok(result) = result(&self.task, &source, raw) else { continue };
-                answered.push(Answered { confidence, correct: result.value == row.answer });
+                let Ok(TaskResult { value, confidence: Some(confidence), .. }) =
+                    raw.and_then(|raw| result(&task, &source, raw))
+                else {
+                    continue;
+                };
+                answered.push(Answered { confidence, correct: value == row.answer });
             }
         }
         fit::fit_confidence(&self.task, &self.source.model, &self.source.fingerprint, &answered)

@@ -231,7 +231,7 @@ mod tests {
             ("tickets.csv", "tickets"),
             ("/x/My Tickets (2).final.csv", "my-tickets-2-final"),
             ("請求.csv", "table"),
-            (&*format!("{}.csv", "ab-".repeat(40)), &*"ab-".repeat(14)[..MAX_NAME].trim_end_matches('-')),
+            (&*format!("{}.csv", "ab-".repeat(40)), "ab-".repeat(14)[..MAX_NAME].trim_end_matches('-')),
         ] {
             assert_eq!(name_of(Path::new(path)), name);
         }

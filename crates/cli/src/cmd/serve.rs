@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use bantam_gateway::{GatewayConfig, Listener, Served};
+use anyhow::Context;
+use bantam_gateway::{GatewayConfig, Listener};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Globals;
-use crate::load::encoder::{self, EncoderArgs, PrecisionArg};
-use crate::load::{EngineArgs, Loaded};
+use crate::load::EngineArgs;
+use crate::load::encoder::PrecisionArg;
+use crate::load::serving::Serving;
 use crate::{interrupt, output};
 
 /// What `bantam serve` serves when no model is named.
@@ -23,9 +24,12 @@ const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Model to serve: catalogue name, path of a .gguf file or of an encoder's directory, or hf:org/repo/file.gguf; may be
-    /// given several times
-    #[arg(long = "model", short, value_name = "NAME|PATH", default_values_t = [DEFAULT_MODEL.to_owned()])]
+    /// given several times [default: smollm2-135m-instruct, or with --tasks none but theirs]
+    #[arg(long = "model", short, value_name = "NAME|PATH")]
     models: Vec<String>,
+    /// Directory of task files to serve under /v1/tasks; the models that they name are served, too
+    #[arg(long, value_name = "DIR")]
+    tasks: Option<PathBuf>,
     /// Address or name to listen on
     #[arg(long, value_name = "H", default_value = "127.0.0.1")]
     host: String,
@@ -112,28 +116,18 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     let mut engine = args.engine.clone();
     engine.queue = args.queue;
     engine.pins = args.pins.iter().map(fs_err::read_to_string).collect::<Result<_, _>>()?;
-    let encoder_args = EncoderArgs { threads: engine.threads, precision: args.precision };
-    let mut served = Served::default();
-    let mut engines = Vec::new();
+    let mut serving = Serving::new(engine, args.precision, globals);
     for model in &args.models {
-        if encoder::is_encoder(model, globals)? {
-            let loaded = encoder::encoder(model, &encoder_args, globals)?;
-            if !globals.quiet {
-                eprintln!("serving {}: {}", loaded.id, loaded.description);
-            }
-            served.encoders.push(loaded.into_served());
-            continue;
-        }
-        let loaded = Loaded::open(model, &engine, globals)?;
-        if engines.iter().any(|(id, _)| *id == loaded.id) {
-            bail!("{} is given twice; each served model needs a name of its own", loaded.id);
-        }
-        engines.push((loaded.id.clone(), loaded.engine.clone()));
-        if !globals.quiet {
-            eprintln!("serving {}: {}", loaded.id, loaded.description);
-        }
-        served.models.push(loaded.into_served());
+        serving.model(model)?;
     }
+    match &args.tasks {
+        Some(dir) => serving.tasks(dir)?,
+        None if args.models.is_empty() => {
+            serving.model(DEFAULT_MODEL)?;
+        }
+        None => {}
+    }
+    let (served, engines) = serving.into_parts();
 
     let (stop, stopped) = tokio::sync::watch::channel(0u32);
     let stop = Arc::new(stop);
@@ -166,10 +160,12 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         bantam_gateway::serve(listener, served, shutdown).await?;
         anyhow::Ok(())
     })?;
-    for (_, engine) in engines {
+    for engine in engines {
         engine.shutdown(Duration::ZERO);
         engine.join();
     }
+    // A thread that still waits for a task's server is not waited for.
+    runtime.shutdown_background();
     Ok(())
 }
 

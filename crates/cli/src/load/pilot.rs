@@ -7,7 +7,7 @@ use bantam_hub::{ModelRef, Store, Task, human_bytes};
 use clap::Args;
 
 use super::encoder::DEFAULT_ENCODER;
-use super::task::{ModelArgs, TaskModel};
+use super::task::{ModelArgs, TaskModel, remote};
 use crate::cli::Globals;
 use crate::cmd::list::is_supported;
 
@@ -64,7 +64,7 @@ pub(crate) fn opener<'a>(
 ) -> impl FnMut(&Offer) -> Result<Contender, String> + 'a {
     move |offer| {
         let model = match &offer.server {
-            Some(server) => models.remote(&offer.model, &server.url, server.api_key_env.as_deref(), globals),
+            Some(server) => remote(&offer.model, &server.url, server.api_key_env.as_deref(), globals),
             None => fits(&offer.model, globals).and_then(|()| models.local(&offer.model, globals)),
         };
         match model {

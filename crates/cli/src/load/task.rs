@@ -92,43 +92,36 @@ impl ModelArgs {
             None => (&task.server, &task.api_key_env),
         };
         match server {
-            Some(server) => self.remote(model, server, key.as_deref(), globals),
+            Some(server) => remote(model, server, key.as_deref(), globals),
             None => self.local(model, globals),
         }
-    }
-
-    /// Connects to a server's model.
-    pub(crate) fn remote(
-        &self,
-        model: &str,
-        server: &str,
-        key: Option<&str>,
-        globals: &Globals,
-    ) -> anyhow::Result<TaskModel> {
-        if globals.offline {
-            bail!("{model} is at {server}, and --offline forbids the network");
-        }
-        let read = |name: &str| {
-            std::env::var(name).with_context(|| format!("the environment variable {name}, the server's key,"))
-        };
-        let config = RemoteConfig {
-            base_url: server.to_owned(),
-            model: model.to_owned(),
-            api_key: key.map(read).transpose()?,
-            concurrency: REMOTE_CONCURRENCY,
-            timeout: REMOTE_TIMEOUT,
-        };
-        Ok(TaskModel::Generating(Box::new(RemoteModel::new(config)?)))
     }
 
     /// Starts a model of ours.
     pub(crate) fn local(&self, model: &str, globals: &Globals) -> anyhow::Result<TaskModel> {
         if encoder::is_encoder(model, globals)? {
             let args = EncoderArgs { threads: self.engine.threads, precision: self.precision };
-            return Ok(TaskModel::Encoder(encoder::encoder(model, &args, globals)?.into_task_model()));
+            return Ok(TaskModel::Encoder(encoder::encoder(model, &args, globals)?.task_model()));
         }
-        Ok(TaskModel::Generating(Box::new(Loaded::open(model, &self.engine, globals)?.into_task_model())))
+        Ok(TaskModel::Generating(Box::new(Loaded::open(model, &self.engine, globals)?.task_model())))
     }
+}
+
+/// A model at a server.
+pub(crate) fn remote(model: &str, server: &str, key: Option<&str>, globals: &Globals) -> anyhow::Result<TaskModel> {
+    if globals.offline {
+        bail!("{model} is at {server}, and --offline forbids the network");
+    }
+    let read =
+        |name: &str| std::env::var(name).with_context(|| format!("the environment variable {name}, the server's key,"));
+    let config = RemoteConfig {
+        base_url: server.to_owned(),
+        model: model.to_owned(),
+        api_key: key.map(read).transpose()?,
+        concurrency: REMOTE_CONCURRENCY,
+        timeout: REMOTE_TIMEOUT,
+    };
+    Ok(TaskModel::Generating(Box::new(RemoteModel::new(config)?)))
 }
 
 impl TaskModel {
@@ -152,17 +145,23 @@ impl TaskModel {
 }
 
 impl Loaded {
-    pub(crate) fn into_task_model(self) -> LocalModel {
+    pub(crate) fn task_model(&self) -> LocalModel {
         let fingerprint = fingerprint(&self.id, self.digest.as_deref());
         let Loaded { id, engine, tokenizer, template, .. } = self;
-        LocalModel { id, fingerprint, engine, tokenizer, template }
+        LocalModel {
+            id: id.clone(),
+            fingerprint,
+            engine: engine.clone(),
+            tokenizer: Arc::clone(tokenizer),
+            template: template.clone(),
+        }
     }
 }
 
 impl encoder::LoadedEncoder {
-    pub(crate) fn into_task_model(self) -> EncoderModel {
+    pub(crate) fn task_model(&self) -> EncoderModel {
         let fingerprint = format!("{}-{}", fingerprint(&self.id, self.digest.as_deref()), self.precision);
-        EncoderModel { id: self.id, fingerprint, embedder: self.embedder, threads: self.threads }
+        EncoderModel { id: self.id.clone(), fingerprint, embedder: self.embedder.clone(), threads: self.threads }
     }
 }
 

@@ -32,7 +32,7 @@ use choices::{Choices, Step, Tally};
 pub(crate) use completion::CompletionFormat;
 use format::{Answer, Format, Head};
 
-const MODEL: HeaderName = HeaderName::from_static("x-bantam-model");
+pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-bantam-model");
 const FINGERPRINT: HeaderName = HeaderName::from_static("x-bantam-fingerprint");
 
 /// What an answer needs besides the prepared request.

@@ -5,22 +5,25 @@ mod embeddings;
 mod generate;
 mod health;
 mod models;
+mod tasks;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, Method, header};
+use axum::http::{Method, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use crate::answer::MODEL;
 use crate::app::App;
 use crate::config::ConfigError;
 use crate::error::ApiError;
 use crate::observe::{REQUEST_ID, observe};
+use tasks::{TASK, TASK_HASH};
 
 pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
     let mut router = Router::new()
@@ -31,6 +34,9 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/v1/chat/completions", post(generate::chat))
         .route("/v1/completions", post(generate::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/tasks", get(tasks::list))
+        .route("/v1/tasks/{name}", get(tasks::one))
+        .route("/v1/tasks/{name}/run", post(tasks::run))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -54,7 +60,7 @@ fn cors(app: &App) -> Result<Option<CorsLayer>, ConfigError> {
             .allow_origin(origin)
             .allow_methods([Method::GET, Method::POST])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, HeaderName::from_static("x-bantam-model")]),
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, MODEL, TASK, TASK_HASH]),
     ))
 }
 

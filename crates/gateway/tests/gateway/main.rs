@@ -14,4 +14,5 @@ mod operations;
 mod server;
 mod streams;
 mod structured;
+mod tasks;
 mod toy;

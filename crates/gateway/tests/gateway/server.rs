@@ -10,6 +10,8 @@ use bantam_formats::{ChatTemplate, Tokenizer};
 use bantam_gateway::{GatewayConfig, Listener, ServeError, Served, ServedEncoder, ServedModel, serve};
 use bantam_kernels::{Cpu, CpuConfig};
 use bantam_models::{Encoder, Precision};
+use bantam_tasks::Runner;
+use bantam_tasks::model::{EncoderModel, LocalModel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -32,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) step_time: Duration,
     pub(crate) habit: &'static str,
     pub(crate) template: fn() -> ChatTemplate,
+    /// Binds tasks to the toy and the encoder.
+    pub(crate) tasks: fn(&LocalModel, &EncoderModel) -> Vec<Runner>,
 }
 
 impl Default for Options {
@@ -44,6 +48,7 @@ impl Default for Options {
             step_time: Duration::ZERO,
             habit: "",
             template,
+            tasks: |_, _| Vec::new(),
         }
     }
 }
@@ -73,10 +78,23 @@ pub(crate) async fn start_with(options: Options) -> Server {
         digest: Some("0123456789abcdef0123456789abcdef".into()),
         numerics: 1,
     };
-    let served = Served {
-        models: vec![model(MODEL, Some((options.template)())), model(BASE_MODEL, None)],
-        encoders: vec![encoder()],
+    let encoder = encoder();
+    let local = LocalModel {
+        id: MODEL.into(),
+        fingerprint: "toy-1".into(),
+        engine: engine.clone(),
+        tokenizer: Arc::clone(&tokenizer),
+        template: Some(Arc::new((options.template)())),
     };
+    let of = EncoderModel {
+        id: ENCODER.into(),
+        fingerprint: "tiny-bert-1".into(),
+        embedder: encoder.embedder.clone(),
+        threads: 1,
+    };
+    let tasks = tokio::task::spawn_blocking(move || (options.tasks)(&local, &of)).await.unwrap();
+    let models = vec![model(MODEL, Some((options.template)())), model(BASE_MODEL, None)];
+    let served = Served { models, encoders: vec![encoder], tasks };
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = Listener::bind(options.gateway).await.unwrap();
     let address = listener.address();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Answerer, LanguageModel, Raw, RawValue, Usage, Wanted};
 use crate::error::{RowError, TaskError};
-use crate::prompt::Conversation;
+use crate::prompt::{Conversation, answer_labels};
 
 /// Stands for a row's input while the prompt around it is written. From a private-use area: no template and no text means it.
 const INPUT: &str = "\u{e1f0}\u{e1f1}";
@@ -71,10 +71,10 @@ impl LocalModel {
                 let render = |messages: &[Value], generate: bool| {
                     template.render(&ChatInput { messages, add_generation_prompt: generate, ..ChatInput::default() })
                 };
-                // Some templates know no system role: it is then said with the first turn.
+                // Some templates refuse a system role, others pass over it: it is then said with the first turn.
                 let messages = match render(&messages, true) {
-                    Ok(_) => messages,
-                    Err(_) => without_system(messages),
+                    Ok(text) if text.contains(conversation.system.trim()) => messages,
+                    _ => without_system(messages),
                 };
                 let fault = |error| self.fault(format!("its chat template failed: {error}"));
                 let text = render(&messages, true).map_err(fault)?;
@@ -141,10 +141,15 @@ impl LocalModel {
         Ok(([&frame.prefix[..], &ids, &frame.suffix].concat(), is_special))
     }
 
-    /// Queues a request, waiting while the queue is full.
+    /// Queues a request, waiting while the queue is half full: the other half is for those who do not wait.
     fn submit<T>(&self, queue: impl Fn() -> Result<T, SubmitError>) -> Result<T, SubmitError> {
+        let most = self.engine.config().queue_len.div_ceil(2);
         loop {
-            match queue() {
+            let outcome = match self.engine.stats().waiting < most || !self.engine.is_ready() {
+                true => queue(),
+                false => Err(SubmitError::QueueFull { retry_after: QUEUE_PAUSE }),
+            };
+            match outcome {
                 Err(SubmitError::QueueFull { .. }) => std::thread::sleep(QUEUE_PAUSE),
                 other => return other,
             }
@@ -222,7 +227,7 @@ fn question(label: &str) -> String {
 /// The conversation with its examples turned into questions about one label.
 fn asking(conversation: &Conversation, label: &str) -> Conversation {
     let turn = |(input, answer): &(String, String)| {
-        let applies = answer.split(", ").any(|named| named == label);
+        let applies = answer_labels(answer).any(|named| named == label);
         (format!("{input}{}", question(label)), if applies { "yes" } else { "no" }.to_owned())
     };
     Conversation { turns: conversation.turns.iter().map(turn).collect(), ..conversation.clone() }

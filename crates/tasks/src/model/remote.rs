@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, Response};
+use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::{Answerer, LanguageModel, Raw, RawValue, Usage, Wanted};
 use crate::error::{RowError, TaskError};
 use crate::json::value_spans;
-use crate::prompt::Conversation;
+use crate::prompt::{Conversation, answer_labels};
 
 /// Largest answer of a server, in bytes.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
@@ -20,6 +21,11 @@ const MAX_ANSWER_BYTES: u64 = 4 << 20;
 const LABEL_TOKENS: usize = 512;
 /// Pauses before a request is sent again.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(3)];
+
+/// Longest pause that a server can ask for.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Most characters of what a server says of a failure.
+const MAX_REASON_CHARS: usize = 200;
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
@@ -59,6 +65,8 @@ impl RemoteModel {
     /// # Errors
     /// [`TaskError::Model`] if no client can be made.
     pub fn new(config: RemoteConfig) -> Result<Self, TaskError> {
+        // reqwest is built without a provider of cryptography. If there is one already, that will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let fault = |error: reqwest::Error| TaskError::Model { model: config.model.clone(), why: error.to_string() };
         let client = Client::builder().timeout(config.timeout).redirect(reqwest::redirect::Policy::none());
         let client = client.build().map_err(fault)?;
@@ -91,10 +99,7 @@ impl LanguageModel for RemoteModel {
         for (input, answer) in &conversation.turns {
             let answer = match wanted {
                 Wanted::Label { .. } => json!({"label": answer}).to_string(),
-                Wanted::EachLabel { .. } => {
-                    let labels: Vec<&str> = answer.split(", ").filter(|label| !label.is_empty()).collect();
-                    json!({"labels": labels}).to_string()
-                }
+                Wanted::EachLabel { .. } => json!({"labels": answer_labels(answer).collect::<Vec<_>>()}).to_string(),
                 Wanted::Json { .. } => answer.clone(),
             };
             messages.push(json!({"role": "user", "content": input}));
@@ -106,6 +111,21 @@ impl LanguageModel for RemoteModel {
 
 fn object(field: &str, of: Value) -> Value {
     json!({"type": "object", "properties": {field: of}, "required": [field], "additionalProperties": false})
+}
+
+/// A request without a reply.
+struct Failure {
+    why: String,
+    retry: bool,
+    /// How long the server asks to wait.
+    wait: Option<Duration>,
+}
+
+impl Failure {
+    /// One that would be the same again.
+    fn last(why: String) -> Self {
+        Failure { why, retry: false, wait: None }
+    }
 }
 
 struct Bound {
@@ -144,12 +164,15 @@ impl Bound {
         });
         let mut pauses = PAUSES.iter();
         let reply = loop {
-            match self.send(&body) {
-                Err(RowError::Model { retry: true, why }) => match pauses.next() {
-                    Some(pause) => std::thread::sleep(*pause),
-                    None => return Err(RowError::Model { retry: true, why }),
-                },
-                other => break other?,
+            let failure = match self.send(&body) {
+                Ok(reply) => break reply,
+                Err(failure) => failure,
+            };
+            match pauses.next() {
+                Some(pause) if failure.retry => {
+                    std::thread::sleep(failure.wait.map_or(*pause, |wait| wait.max(*pause)))
+                }
+                _ => return Err(RowError::Model { why: failure.why, retry: failure.retry }),
             }
         };
         let choice = &reply["choices"][0];
@@ -170,7 +193,7 @@ impl Bound {
         Ok(Raw { value, latency: started.elapsed(), usage, has_special_tokens: false })
     }
 
-    fn send(&self, body: &Value) -> Result<Value, RowError> {
+    fn send(&self, body: &Value) -> Result<Value, Failure> {
         let RemoteConfig { base_url, api_key, .. } = &*self.model.config;
         let mut request =
             self.model.client.post(format!("{}/chat/completions", base_url.trim_end_matches('/'))).json(body);
@@ -178,18 +201,21 @@ impl Bound {
             request = request.bearer_auth(key);
         }
         // A server that cannot be reached or is slow may be back soon.
-        let fault = |error: reqwest::Error| RowError::Model { why: causes(&error.without_url()), retry: true };
+        let fault = |error: reqwest::Error| Failure { why: causes(&error.without_url()), retry: true, wait: None };
         let response = request.send().map_err(fault)?;
         let status = response.status();
+        let wait = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let wait = wait.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
         let text = read(response)?;
         if !status.is_success() {
             let said: Value = serde_json::from_str(&text).unwrap_or_default();
-            let why = said["error"]["message"].as_str().map_or_else(|| text.chars().take(200).collect(), str::to_owned);
+            let why: String =
+                said["error"]["message"].as_str().unwrap_or(&text).chars().take(MAX_REASON_CHARS).collect();
             let retry = status.is_server_error() || status.as_u16() == 429;
-            return Err(RowError::Model { why: format!("the server answered {status}: {why}"), retry });
+            return Err(Failure { why: format!("the server answered {status}: {why}"), retry, wait });
         }
-        serde_json::from_str(&text)
-            .map_err(|error| RowError::Model { why: format!("the server's answer is no JSON: {error}"), retry: false })
+        let fault = |error| Failure::last(format!("the server's answer is no JSON: {error}"));
+        serde_json::from_str(&text).map_err(fault)
     }
 
     fn value(&self, text: &str, pieces: Vec<(Range<usize>, f32)>) -> Result<RawValue, RowError> {
@@ -226,17 +252,26 @@ fn probability(span: &Range<usize>, pieces: &[(Range<usize>, f32)]) -> Option<f6
     (!logprobs.is_empty()).then(|| libm::exp(logprobs.iter().sum()))
 }
 
-/// The server's tokens by the bytes that they take of the text.
+/// The server's tokens by the bytes that they take of the text; none if they are not the text's.
 fn pieces(text: &str, logprobs: &Value) -> Vec<(Range<usize>, f32)> {
-    let mut end = 0;
+    let mut rest = text.as_bytes();
     let mut pieces = Vec::new();
     for token in logprobs.as_array().into_iter().flatten() {
-        let bytes = token["bytes"].as_array().map(Vec::len).or_else(|| token["token"].as_str().map(str::len));
-        let (Some(bytes), Some(logprob)) = (bytes, token["logprob"].as_f64()) else { return Vec::new() };
-        pieces.push((end..(end + bytes).min(text.len()), logprob as f32));
-        end = (end + bytes).min(text.len());
+        let listed = token["bytes"].as_array().map(|bytes| bytes.iter().filter_map(Value::as_u64).collect::<Vec<_>>());
+        let said = || token["token"].as_str().map(|token| token.bytes().map(u64::from).collect());
+        let (Some(bytes), Some(logprob)) = (listed.or_else(said), token["logprob"].as_f64()) else { return Vec::new() };
+        // What ends an answer may follow its text.
+        let n = bytes.len().min(rest.len());
+        if rest.iter().zip(&bytes).any(|(a, b)| u64::from(*a) != *b) {
+            return Vec::new();
+        }
+        let start = text.len() - rest.len();
+        rest = &rest[n..];
+        if n > 0 {
+            pieces.push((start..start + n, logprob.min(0.0) as f32));
+        }
     }
-    pieces
+    if rest.is_empty() { pieces } else { Vec::new() }
 }
 
 /// An error with what led to it.
@@ -250,15 +285,17 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn read(response: Response) -> Result<String, RowError> {
+fn read(response: Response) -> Result<String, Failure> {
     let mut text = String::new();
     let mut bounded = response.take(MAX_ANSWER_BYTES + 1);
-    bounded.read_to_string(&mut text).map_err(|error| RowError::Model { why: error.to_string(), retry: true })?;
+    let fault = |error: std::io::Error| Failure {
+        why: format!("the server's answer cannot be read: {}", causes(&error)),
+        retry: true,
+        wait: None,
+    };
+    bounded.read_to_string(&mut text).map_err(fault)?;
     if text.len() as u64 > MAX_ANSWER_BYTES {
-        return Err(RowError::Model {
-            why: format!("the server's answer is longer than {MAX_ANSWER_BYTES} bytes"),
-            retry: false,
-        });
+        return Err(Failure::last(format!("the server's answer is longer than {MAX_ANSWER_BYTES} bytes")));
     }
     Ok(text)
 }

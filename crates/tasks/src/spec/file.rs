@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::check::{Check, RawCheck};
 use super::{
-    Accept, Classify, Example, Fields, Label, MAX_EXAMPLES, MAX_LABELS, Mode, Otherwise, Output, Task, hash,
+    Accept, Classify, Example, Fields, Label, MAX_EXAMPLES, MAX_LABELS, Mode, Otherwise, Output, Task, file_hash, hash,
     read_bounded,
 };
 use crate::error::TaskError;
@@ -27,10 +27,7 @@ const MAX_INPUTS: usize = 16;
 /// Tokens of an answer where the file does not say.
 const DEFAULT_MAX_TOKENS: usize = 512;
 
-/// Keys that can change without making what was fitted worthless.
-const NOT_LEARNED: [&str; 7] = ["description", "model", "candidates", "server", "api_key_env", "checks", "accept"];
-
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TaskFile {
     name: String,
@@ -65,40 +62,31 @@ fn default_input() -> Vec<String> {
     vec!["text".to_owned()]
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Classify,
     Fields,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClassifyFile {
     #[serde(default)]
-    mode: ModeFile,
+    mode: Mode,
     labels: Vec<LabelFile>,
     #[serde(default)]
     none: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum ModeFile {
-    #[default]
-    One,
-    Many,
-    Path,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a label is a text, or a table with its name and, if you like, a description")]
 enum LabelFile {
     Name(String),
     Described(DescribedLabel),
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DescribedLabel {
     name: String,
@@ -106,7 +94,7 @@ struct DescribedLabel {
     description: String,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FieldsFile {
     /// A table, or the name of a JSON file beside the task.
@@ -115,21 +103,21 @@ struct FieldsFile {
     max_tokens: Option<usize>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExampleFile {
     input: ExampleInput,
     answer: Value,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "an example's input is a text, or a table with a text for each input column")]
 enum ExampleInput {
     Text(String),
     Columns(BTreeMap<String, String>),
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AcceptFile {
     confidence: f64,
@@ -140,18 +128,15 @@ struct AcceptFile {
 pub(super) fn parse(text: &str, path: &Path, dir: &Path) -> Result<Task, TaskError> {
     let syntax = |why: String| TaskError::Syntax { path: path.to_owned(), why };
     let file: TaskFile = toml::from_str(text).map_err(|error| syntax(error.to_string().trim_end().to_owned()))?;
-    let canonical = serde_json::to_vec(&file).map_err(|error| syntax(error.to_string()))?;
-    let mut definition = serde_json::to_value(&file).map_err(|error| syntax(error.to_string()))?;
-    for key in NOT_LEARNED {
-        definition.as_object_mut().map(|keys| keys.remove(key));
-    }
     let reader = Reader { name: file.name.clone(), dir };
     reader.name()?;
     reader.input(&file.input)?;
-    let (output, schema_text) = reader.output(file.kind, file.classify, file.fields)?;
+    let output = reader.output(file.kind, file.classify, file.fields)?;
     let examples = reader.examples(file.examples, &file.input, &output)?;
+    let checked = json!(file.checks);
     let checks = reader.checks(file.checks, &output)?;
     let accept = reader.accept(file.accept)?;
+    let instructions = file.instructions.trim().to_owned();
     if file.server.is_none() && file.api_key_env.is_some() {
         return Err(reader.field("api_key_env", "is the key of a server, and 'server' is not given"));
     }
@@ -164,11 +149,18 @@ pub(super) fn parse(text: &str, path: &Path, dir: &Path) -> Result<Task, TaskErr
         }
     }
     let fitted = dir.join(format!("{}.fit.json", file.name));
-    let fitted_bytes = if fitted.is_file() { fs_err::read(&fitted)? } else { Vec::new() };
+    let fitted_hash = if fitted.is_file() { file_hash(&fitted)? } else { String::new() };
+    let definition = json!({
+        "name": file.name, "instructions": instructions, "input": file.input, "output": output_value(&output),
+        "examples": examples.iter().map(|example| json!([example.input, example.answer])).collect::<Vec<_>>(),
+    })
+    .to_string();
+    let accepted =
+        json!({"confidence": accept.confidence, "otherwise": accept.otherwise, "checks": checked}).to_string();
     Ok(Task {
         name: file.name,
         description: file.description,
-        instructions: file.instructions.trim().to_owned(),
+        instructions,
         input: file.input,
         model: file.model,
         candidates: file.candidates,
@@ -179,9 +171,17 @@ pub(super) fn parse(text: &str, path: &Path, dir: &Path) -> Result<Task, TaskErr
         checks,
         accept,
         fitted,
-        definition: hash(&[definition.to_string().as_bytes(), schema_text.as_bytes()]),
-        hash: hash(&[&canonical, schema_text.as_bytes(), &fitted_bytes]),
+        definition: hash(&[definition.as_bytes()]),
+        hash: hash(&[definition.as_bytes(), accepted.as_bytes(), fitted_hash.as_bytes()]),
     })
+}
+
+/// What comes out of a task, for its hash.
+fn output_value(output: &Output) -> Value {
+    match output {
+        Output::Classify(Classify { mode, labels, none }) => json!({"mode": mode, "labels": labels, "none": none}),
+        Output::Fields(Fields { schema, max_tokens }) => json!({"schema": schema.value(), "max_tokens": max_tokens}),
+    }
 }
 
 struct Reader<'a> {
@@ -220,9 +220,9 @@ impl Reader<'_> {
         kind: Kind,
         classify: Option<ClassifyFile>,
         fields: Option<FieldsFile>,
-    ) -> Result<(Output, String), TaskError> {
+    ) -> Result<Output, TaskError> {
         match (kind, classify, fields) {
-            (Kind::Classify, Some(classify), None) => Ok((Output::Classify(self.classify(classify)?), String::new())),
+            (Kind::Classify, Some(classify), None) => self.classify(classify).map(Output::Classify),
             (Kind::Fields, None, Some(fields)) => self.fields(fields),
             (Kind::Classify, _, _) => {
                 Err(self.field("kind", "'classify' goes with a table [classify], and no [fields]"))
@@ -232,11 +232,7 @@ impl Reader<'_> {
     }
 
     fn classify(&self, file: ClassifyFile) -> Result<Classify, TaskError> {
-        let mode = match file.mode {
-            ModeFile::One => Mode::One,
-            ModeFile::Many => Mode::Many,
-            ModeFile::Path => Mode::Path,
-        };
+        let mode = file.mode;
         let labels: Vec<Label> = file
             .labels
             .into_iter()
@@ -261,7 +257,7 @@ impl Reader<'_> {
                 if parts.iter().any(|part| part.trim().is_empty()) {
                     return Err(self.field(at, format!("'{}' is no path such as billing/refund", label.name)));
                 }
-                if let Some(j) = labels.iter().position(|other| other.name.starts_with(&format!("{}/", label.name))) {
+                if let Some(j) = labels.iter().position(|other| is_beginning(&label.name, &other.name)) {
                     let why = format!(
                         "'{}' is the beginning of classify.labels[{j}]; only the ends of paths are labels",
                         label.name
@@ -272,8 +268,10 @@ impl Reader<'_> {
         }
         if let Some(none) = &file.none {
             self.label_name("classify.none", none)?;
-            if labels.iter().any(|label| same(&label.name, none)) {
-                return Err(self.field("classify.none", format!("'{none}' is one of the labels")));
+            if labels.iter().any(|label| same(&label.name, none) || is_beginning(none, &label.name)) {
+                return Err(
+                    self.field("classify.none", format!("'{none}' is one of the labels, or the beginning of one"))
+                );
             }
             if mode == Mode::Many {
                 return Err(
@@ -295,7 +293,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn fields(&self, file: FieldsFile) -> Result<(Output, String), TaskError> {
+    fn fields(&self, file: FieldsFile) -> Result<Output, TaskError> {
         let schema = match file.schema {
             Value::String(name) => {
                 let path = self.dir.join(&name);
@@ -305,13 +303,12 @@ impl Reader<'_> {
             }
             schema => schema,
         };
-        let text = schema.to_string();
         let schema = OutputSchema::new(schema).map_err(|why| self.field("fields.schema", why))?;
         let max_tokens = file.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
         if max_tokens == 0 {
             return Err(self.field("fields.max_tokens", "must be at least 1"));
         }
-        Ok((Output::Fields(Fields { schema, max_tokens }), text))
+        Ok(Output::Fields(Fields { schema, max_tokens }))
     }
 
     fn examples(&self, files: Vec<ExampleFile>, input: &[String], output: &Output) -> Result<Vec<Example>, TaskError> {
@@ -367,6 +364,11 @@ impl Reader<'_> {
 /// Names that people would take for one label.
 fn same(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
+}
+
+/// Whether a name is the beginning of a path.
+fn is_beginning(name: &str, path: &str) -> bool {
+    path.to_lowercase().starts_with(&format!("{}/", name.to_lowercase()))
 }
 
 /// Whether a value may be the answer of a task.

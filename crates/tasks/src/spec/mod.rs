@@ -2,15 +2,18 @@
 
 mod check;
 mod file;
+mod summary;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use check::{Check, Failed, Rule};
 pub use file::{FIELDS_TEMPLATE, TEMPLATE};
+pub use summary::TaskSummary;
 
 use crate::error::{RowError, TaskError};
 use crate::schema::OutputSchema;
@@ -52,9 +55,9 @@ pub struct Task {
     pub accept: Accept,
     /// The file that `bantam task fit` writes.
     pub fitted: PathBuf,
-    /// SHA-256, in hex, of what a fit is for: the file without what may change under it, and its schema.
+    /// SHA-256, in hex, of what a fit is for: name, instructions, input, output and examples.
     pub definition: String,
-    /// SHA-256, in hex, of all that decides an answer but the model: the file's content, its schema's, and what was fitted.
+    /// SHA-256, in hex, of all that decides an answer but the model: the definition, checks, the rule of acceptance, and what was fitted.
     pub hash: String,
 }
 
@@ -88,10 +91,11 @@ pub struct Label {
 }
 
 /// How many labels an answer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Exactly one.
+    #[default]
     One,
     /// Any number.
     Many,
@@ -127,7 +131,7 @@ pub struct Accept {
 }
 
 /// What becomes of an answer that is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Otherwise {
     /// Somebody looks at it.
@@ -193,9 +197,7 @@ impl Task {
             Output::Fields(_) => Vec::new(),
         }
     }
-}
 
-impl Task {
     /// The right answer that a table's field holds: a label, labels between separators, or JSON.
     ///
     /// # Errors
@@ -256,13 +258,30 @@ impl Classify {
     }
 }
 
-/// The digest that is a task's hash.
-pub(crate) fn hash(parts: &[&[u8]]) -> String {
+/// SHA-256 of parts, in hex.
+fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
+    hex(hasher)
+}
+
+/// SHA-256 of a file's content, in hex.
+pub(crate) fn file_hash(path: &Path) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = fs_err::File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(hasher)),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -22,14 +22,10 @@ pub(crate) fn describe(task: &Task) -> String {
 
 /// A task as JSON.
 pub(crate) fn to_json(task: &Task) -> Value {
-    let kind = match &task.output {
-        Output::Classify(_) => "classify",
-        Output::Fields(_) => "fields",
-    };
-    json!({
-        "name": task.name, "kind": kind, "description": task.description, "input": task.input, "model": task.model,
-        "server": task.server, "labels": task.label_names(), "output": describe(task), "examples": task.examples.len(),
-        "checks": task.checks.len(), "accept_confidence": task.accept.confidence, "otherwise": task.accept.otherwise,
-        "fitted": task.fitted.is_file(), "hash": task.hash,
-    })
+    let mut value = json!(task.summary());
+    value["model"] = json!(task.model);
+    value["server"] = json!(task.server);
+    value["output"] = json!(describe(task));
+    value["fitted"] = json!(task.fitted.is_file());
+    value
 }
