@@ -172,7 +172,7 @@ pub fn run(batch: &Batch<'_>, progress: &mut dyn FnMut(Progress) -> ControlFlow<
         let n_known = known(&outcomes);
         // A server that is away is no reason to reject a row.
         if n_known == 0
-            && let Some(Err(error)) = outcomes.last()
+            && let Some(Err(error)) = outcomes.iter().find(|outcome| is_away(outcome))
         {
             return Err(BatchError::Model { why: error.to_string(), done: writer.state.summary.rows });
         }
@@ -195,13 +195,16 @@ pub fn run(batch: &Batch<'_>, progress: &mut dyn FnMut(Progress) -> ControlFlow<
 
 /// How many rows of a chunk have an outcome that stands: all up to the last one that the model was there for.
 fn known(outcomes: &[Result<TaskResult, RowError>]) -> usize {
-    let is_away = |outcome: &Result<_, RowError>| matches!(outcome, Err(RowError::Model { retry: true, .. }));
     let was_there =
         |outcome: &Result<_, RowError>| !is_away(outcome) && !matches!(outcome, Err(RowError::Input { .. }));
     match outcomes.iter().any(is_away) {
         true => outcomes.iter().rposition(was_there).map_or(0, |last| last + 1),
         false => outcomes.len(),
     }
+}
+
+fn is_away(outcome: &Result<TaskResult, RowError>) -> bool {
+    matches!(outcome, Err(RowError::Model { retry: true, .. }))
 }
 
 /// One outcome per row of a chunk.
