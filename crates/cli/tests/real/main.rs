@@ -8,6 +8,7 @@ mod embed;
 mod pilot;
 mod server;
 mod streams;
+mod tasks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
