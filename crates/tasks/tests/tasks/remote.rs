@@ -103,7 +103,10 @@ fn rows_come_back_in_order_with_what_the_server_was_asked() {
     let server = serve(|_, user| {
         let n: u64 = user.parse().unwrap();
         std::thread::sleep(Duration::from_millis(n * 7 % 20));
-        reply("200 OK", completion(if n % 2 == 0 { r#"{"label":"billing"}"# } else { r#"{"label": "delivery"}"# }))
+        reply(
+            "200 OK",
+            completion(if n.is_multiple_of(2) { r#"{"label":"billing"}"# } else { r#"{"label": "delivery"}"# }),
+        )
     });
     let rows: Vec<Vec<String>> = (0..20).map(|n| vec![n.to_string()]).collect();
     let runner = runner(topic(), &server.url, Duration::from_secs(20));

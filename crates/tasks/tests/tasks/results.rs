@@ -150,7 +150,7 @@ fn a_calibration_judges_answers_as_the_model_gave_them() {
     let fake = Fake::new(|input| {
         let n: usize = input.parse().unwrap();
         // Right when it is sure, and as often as not when it is not.
-        Ok(found(&[(if n % 2 == 0 { 0 } else { n / 2 % 2 }, if n % 2 == 0 { 0.9 } else { 0.6 })]))
+        Ok(found(&[(if n.is_multiple_of(2) { 0 } else { n / 2 % 2 }, if n.is_multiple_of(2) { 0.9 } else { 0.6 })]))
     });
     let rows: Vec<Labelled> = (0..80).map(|n| Labelled { input: vec![n.to_string()], answer: "a".into() }).collect();
     let fitted = fake.runner(&strict).calibrate(&rows, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
