@@ -10,16 +10,19 @@ static ACTION: Mutex<Option<Action>> = Mutex::new(None);
 pub(crate) const EXIT_CODE: i32 = 130;
 
 /// While it lives, Ctrl-C calls the given action instead of ending the program.
-pub(crate) struct Guard(());
+pub(crate) struct Guard {
+    before: Option<Action>,
+}
 
-/// Takes over Ctrl-C. One at a time; a second takes over from the first.
+/// Takes over Ctrl-C. A second takes over from the first, and gives it back when its guard is dropped.
 ///
 /// # Errors
 /// When the signal handler cannot be installed.
 pub(crate) fn catch(action: impl Fn() + Send + 'static) -> anyhow::Result<Guard> {
-    *ACTION.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(action));
+    let before = ACTION.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(action));
+    let guard = Guard { before };
     match ctrlc::set_handler(on_signal) {
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(Guard(())),
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(guard),
         Err(error) => Err(error.into()),
     }
 }
@@ -33,6 +36,6 @@ fn on_signal() {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        *ACTION.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *ACTION.lock().unwrap_or_else(PoisonError::into_inner) = self.before.take();
     }
 }

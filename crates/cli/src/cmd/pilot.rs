@@ -32,16 +32,12 @@ pub(crate) struct PilotArgs {
     /// Labelled table: .csv with a header, .tsv, or .jsonl
     #[arg(value_name = "FILE")]
     data: PathBuf,
-    #[command(flatten)]
-    columns: ColumnArgs,
     /// Name of the task: lower-case letters, digits and dashes [default: from the file's name]
     #[arg(long)]
     name: Option<String>,
     /// Where the task file and the reports go [default: pilot-NAME]
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    offers: OfferArgs,
     /// Share of the rows that judge
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     test_share: f64,
@@ -57,6 +53,10 @@ pub(crate) struct PilotArgs {
     /// What an hour of this machine costs, in US$ [default: 0.05 per core, about what clouds charge]
     #[arg(long, value_name = "DOLLARS")]
     machine_cost_per_hour: Option<f64>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    #[command(flatten)]
+    offers: OfferArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -147,7 +147,8 @@ pub(crate) fn run(args: &PilotArgs, globals: &Globals) -> anyhow::Result<()> {
     let outcome = pilot.run(&offers, &mut open, &mut on_event);
     bar.finish_and_clear();
     drop(guard);
-    if stop.load(Ordering::Relaxed) && outcome.is_err() {
+    if let (true, Err(error)) = (stop.load(Ordering::Relaxed), &outcome) {
+        eprintln!("error: {error}");
         std::process::exit(interrupt::EXIT_CODE);
     }
     let ran = Ran {

@@ -28,7 +28,7 @@ fn table(n: usize) -> String {
         let (label, item, part) = (i % 3, items[i / 3 % 10], parts[i % 3][i / 30 % 3]);
         let said = if i % 9 == 4 { (label + 1) % 3 } else { label };
         let text =
-            format!("{} {} Regards, {}", part.replace("{}", item), ["Thanks.", "Hello?"][i / 90 % 2], names[i % 7]);
+            format!("{} {} Regards {}", part.replace("{}", item), ["Thanks.", "Hello?"][i / 90 % 2], names[i % 7]);
         let quoted = |label: usize| format!("\"{}\"", LABELS[label].replace('"', "\"\""));
         writeln!(csv, "{i},{text},{},{},{},0.0004", quoted(label), quoted(said), 700 + i % 50).unwrap();
     }
@@ -114,6 +114,8 @@ fn tables_that_cannot_work_are_refused_before_a_model_is_loaded() {
     };
     assert!(refused("empty.csv", "", &[]).contains("is empty"));
     assert!(refused("header.csv", "text,label\n", &["--text", "text", "--label", "label"]).contains("0 labelled rows"));
+    let broken = (0..60).fold("text,label\n".to_owned(), |csv, i| csv + &format!("Well, text {i},a\n"));
+    assert!(refused("broken.csv", &broken, &[]).contains("60 are broken, the first line 2: has 3 fields"));
     assert!(refused("three.csv", &table(3), &[]).contains("3 labelled rows"));
     assert!(refused("columns.csv", &table(30), &["--label", "kind"]).contains("'intent'"));
     assert!(refused("quotes.csv", "text,label\n\"a,b\nc,d\n", &[]).contains("line 2: a quote is opened"));

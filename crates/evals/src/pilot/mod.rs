@@ -139,12 +139,14 @@ pub enum PilotError {
         found: Vec<String>,
     },
     /// Too few rows to learn from and to judge by.
-    #[error("{}: there are {rows} labelled rows with a text, and {MIN_ROWS} are the least; label more", path.display())]
+    #[error("{}: there are {rows} labelled rows with a text, and {MIN_ROWS} are the least; label more{left_out}", path.display())]
     TooFew {
         /// Rows that can be used.
         rows: usize,
         /// The table.
         path: PathBuf,
+        /// What became of the others, as a text that follows the rest, or nothing.
+        left_out: String,
     },
     /// There is nothing to tell apart.
     #[error(
@@ -254,7 +256,11 @@ impl Pilot {
         let mut split = Split::new(&rows.rows, share);
         split.test.truncate(config.max_test);
         if split.test.is_empty() || split.train.len() < bantam_tasks::fit::MIN_ROWS {
-            return Err(PilotError::TooFew { rows: rows.rows.len(), path: table.path().to_owned() });
+            return Err(PilotError::TooFew {
+                rows: rows.rows.len(),
+                path: table.path().to_owned(),
+                left_out: rows.counts.left_out(),
+            });
         }
         let examples = draft::examples(&rows, &split.train);
         let warnings = warnings::of_table(&rows, &split);

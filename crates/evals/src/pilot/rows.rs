@@ -50,6 +50,21 @@ pub struct Counts {
     pub respelled: usize,
 }
 
+impl Counts {
+    /// Why rows cannot be used, as the end of a sentence.
+    pub(super) fn left_out(&self) -> String {
+        let first = self.first_broken.as_deref().unwrap_or_default();
+        let reasons = [
+            (self.unlabelled, "have no label".to_owned()),
+            (self.empty, "have no text".to_owned()),
+            (self.broken, format!("are broken, the first {first}")),
+        ];
+        let told: Vec<String> =
+            reasons.into_iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{n} {why}")).collect();
+        if told.is_empty() { String::new() } else { format!(" (of {} rows {})", self.rows, told.join("; ")) }
+    }
+}
+
 /// A table as a pilot takes it.
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
@@ -93,7 +108,11 @@ impl Rows {
             rows.sort_by_key(|row| row.line);
         }
         if rows.len() < MIN_ROWS {
-            return Err(PilotError::TooFew { rows: rows.len(), path: table.path().to_owned() });
+            return Err(PilotError::TooFew {
+                rows: rows.len(),
+                path: table.path().to_owned(),
+                left_out: counts.left_out(),
+            });
         }
         let labels = match &columns.target {
             Target::Label(column) => {

@@ -149,6 +149,8 @@ impl Pilot {
         let mut summary = self.summary(is_complete);
         if let Some(index) = winner {
             let entry = &entries[index];
+            let accuracy = entry.candidate.quality.accuracy.value;
+            contest.warnings.extend(warnings::useless(&self.rows.rows, &self.split.test, accuracy));
             let (path, acceptance) = self.write(entry, open, on_event)?;
             summary.task_file = Some(path);
             summary.acceptance = acceptance;
@@ -369,7 +371,7 @@ impl Pilot {
                 format!(
                     "{} rows taught and {} judged, split by a hash of their text. Latencies are of single requests, one after \
                      another; rows per hour are of requests computed together; no row was asked twice. RAM is by how much the \
-                     process grew. Costs here are {cost} per hour of this machine, fully used; those of the recorded LLM are \
+                     process grew, with the cache of prompts. Costs here are {cost} per hour of this machine, fully used; those of the recorded LLM are \
                      the table's.",
                     count(self.split.train.len()),
                     count(self.split.test.len())

@@ -7,7 +7,7 @@ use bantam_tasks::fit::HeldOutAnswer;
 
 use super::rows::{Row, Rows};
 use super::split::Split;
-use crate::text::counted;
+use crate::text::{counted, percent};
 
 /// Rows of a label below which little can be said of it.
 const FEW: usize = 5;
@@ -177,6 +177,20 @@ fn named<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     names.take(LISTED).collect::<Vec<_>>().join(", ") + more
 }
 
+/// A choice that is no better than one answer to everything.
+pub(super) fn useless(rows: &[Row], test: &[usize], accuracy: f64) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for label in test.iter().filter_map(|&i| rows[i].answer.as_str()) {
+        *counts.entry(label).or_default() += 1;
+    }
+    let (label, n) = counts.into_iter().max_by_key(|(_, n)| *n)?;
+    let share = n as f64 / test.len() as f64;
+    (accuracy <= share).then(|| {
+        let share = percent(share);
+        format!("the choice is no good: always answering '{label}' would be right for {share} of the rows that judge")
+    })
+}
+
 /// Rows that a head which did not see them is sure are of another label.
 pub(super) fn doubtful(rows: &[Row], train: &[usize], held_out: &[HeldOutAnswer]) -> Option<String> {
     let mut sure: Vec<&HeldOutAnswer> =
@@ -188,7 +202,7 @@ pub(super) fn doubtful(rows: &[Row], train: &[usize], held_out: &[HeldOutAnswer]
         .filter_map(|held| {
             let row = rows.get(*train.get(held.row)?)?;
             let (is, says) = (row.answer.as_str()?, held.answer.as_str()?);
-            Some(format!("line {} says '{is}', the model '{says}' with {:.0}%", row.line, held.confidence * 100.0))
+            Some(format!("line {} says '{is}', the model '{says}' with {}", row.line, percent(held.confidence)))
         })
         .collect();
     (!told.is_empty()).then(|| {
@@ -270,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn sure_disagreements_are_told_the_surest_first() {
+    fn sure_disagreements_and_useless_choices_are_told() {
         let rows = rows(&[("one", "a"), ("two", "b"), ("three", "a")]);
         let held =
             |row, answer: &str, confidence, correct| HeldOutAnswer { row, answer: answer.into(), confidence, correct };
@@ -280,6 +294,8 @@ mod tests {
             told.starts_with("2 labels may") && told.find("line 3").unwrap() < told.find("line 4").unwrap(),
             "{told}"
         );
+        assert!(useless(&rows.rows, &[0, 1, 2], 0.6).is_some_and(|told| told.contains("'a' would be right for 66.7%")));
+        assert_eq!(useless(&rows.rows, &[0, 1, 2], 0.7), None);
         assert_eq!(doubtful(&rows.rows, &[0, 1], &[held(0, "a", 0.99, true)]), None);
     }
 }

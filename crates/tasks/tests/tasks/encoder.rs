@@ -46,7 +46,7 @@ fn two(n: usize) -> (String, Value) {
 }
 
 fn fit(task: &Task, rows: &[Labelled]) -> Result<FittedFile, TaskError> {
-    fit_encoder(task, &encoder(), rows, &mut |_| ControlFlow::Continue(()))
+    fit_encoder(task, &encoder(), rows, &mut |_| ControlFlow::Continue(())).map(|fit| fit.file)
 }
 
 /// A task in a directory of its own.
