@@ -43,10 +43,20 @@ pub(crate) async fn read(app: &App, request: Request) -> Result<JsonBody, ApiErr
     }
 }
 
-/// Reads the body of a request that is refused for another reason.
-pub(crate) async fn refuse(app: &App, request: Request) {
-    let (parts, body) = request.into_parts();
-    discard(app, &parts.headers, body).await;
+/// The request again, if what was decided before its body is no refusal; if it is, its body is read and thrown away.
+pub(crate) async fn unless_refused<T>(
+    app: &App,
+    request: Request,
+    decided: Result<T, ApiError>,
+) -> Result<(T, Request), ApiError> {
+    match decided {
+        Ok(value) => Ok((value, request)),
+        Err(error) => {
+            let (parts, body) = request.into_parts();
+            discard(app, &parts.headers, body).await;
+            Err(error)
+        }
+    }
 }
 
 fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), ApiError> {

@@ -41,13 +41,7 @@ pub(super) async fn embeddings(
 ) -> Result<Json<EmbeddingResponse>, ApiError> {
     let mut bounds = app.bounds();
     // Held to the end.
-    let _place = match app.admit() {
-        Ok(place) => place,
-        Err(e) => {
-            body::refuse(&app, request).await;
-            return Err(e);
-        }
-    };
+    let (_place, request) = body::unless_refused(&app, request, app.admit()).await?;
     let work = async {
         let body = body::read(&app, request).await?;
         let (inner, trace) = (Arc::clone(&app), Arc::clone(&trace));

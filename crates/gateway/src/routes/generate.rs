@@ -48,13 +48,7 @@ async fn prepare<R: WireRequest + Send + 'static>(
     build: Build<R>,
 ) -> Result<(Context, Prepared), ApiError> {
     let mut bounds = app.bounds();
-    let place = match app.admit() {
-        Ok(place) => place,
-        Err(e) => {
-            body::refuse(&app, request).await;
-            return Err(e);
-        }
-    };
+    let (place, request) = body::unless_refused(&app, request, app.admit()).await?;
     let work = async {
         let body = body::read(&app, request).await?;
         let (inner, trace) = (Arc::clone(&app), Arc::clone(&trace));

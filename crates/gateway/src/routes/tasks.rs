@@ -91,13 +91,7 @@ pub(super) async fn run(
     let mut bounds = app.bounds();
     // Held to the end.
     let place = app.admit().and_then(|place| Ok((place, Arc::clone(app.task(&name)?))));
-    let (_place, runner) = match place {
-        Ok(place) => place,
-        Err(e) => {
-            body::refuse(&app, request).await;
-            return Err(e);
-        }
-    };
+    let ((_place, runner), request) = body::unless_refused(&app, request, place).await?;
     // Nobody else sets it.
     let _ = trace.model.set(runner.model().to_owned());
     let answered = bounds.run(answer(&app, &runner, &trace, request)).await.and_then(|answered| answered);
