@@ -81,11 +81,11 @@ impl Answerer for Fake {
 fn table(dir: &Path) -> Table {
     let row = |i: usize| {
         let (label, said) = (LABELS[i % 3], LABELS[(i + usize::from(i.is_multiple_of(10))) % 3]);
-        format!("row {i} is of a {label},{label},{said},900,0.001\n")
+        format!("row {i} is of a {label},{label},,{said},900,0.001\n")
     };
     let rows: String = (0..900).map(row).collect();
     let path = dir.join("t.csv");
-    std::fs::write(&path, format!("text,fruit,llm_answer,llm_latency_ms,llm_cost\n{rows}")).unwrap();
+    std::fs::write(&path, format!("text,fruit,note,llm_answer,llm_latency_ms,llm_cost\n{rows}")).unwrap();
     Table::open(&path).unwrap()
 }
 
@@ -189,13 +189,13 @@ fn stopping_keeps_what_is_done() {
 #[test]
 fn fields_are_filled_by_models_that_write() {
     let dir = tempfile::tempdir().unwrap();
-    let columns = Wanted { fields: vec!["fruit".to_owned()], ..Wanted::default() };
+    let columns = Wanted { fields: vec!["fruit".to_owned(), "note".to_owned()], ..Wanted::default() };
     let pilot = Pilot::new(&table(dir.path()), &columns, config(dir.path())).unwrap();
     let report = run(&pilot, &[offer("json")]);
     let contest = &report.comparison.contest;
     assert_eq!(contest.candidates.len(), 2);
     let quality = &contest.candidates[0].quality;
-    assert_eq!((quality.right, quality.labels.as_slice()), (quality.rows, &["fruit".to_owned()][..]));
+    assert_eq!((quality.right, quality.labels.len()), (quality.rows, 2));
     // Without confidences there is no threshold to choose.
     assert!(report.pilot.acceptance.is_none());
     assert!(Task::open(&dir.path().join("out/fruit.toml")).unwrap().accept.confidence == 0.0);

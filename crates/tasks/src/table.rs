@@ -68,6 +68,8 @@ pub struct Table {
     format: Format,
     columns: Vec<String>,
     n_rows: u64,
+    /// 1 where lines end with two characters: the reader takes a record as beginning before the second of them.
+    line_shift: u64,
 }
 
 /// A row by its line.
@@ -124,11 +126,13 @@ impl Table {
         while reader.read_byte_record(&mut record).map_err(|error| line_error(0, error.to_string()))? {
             n_rows += 1;
         }
-        Ok(Table { path: path.to_owned(), format, columns, n_rows })
+        let line_shift = u64::from(first.ends_with("\r\n"));
+        Ok(Table { path: path.to_owned(), format, columns, n_rows, line_shift })
     }
 
     fn open_json_lines(path: &Path) -> Result<Table, TableError> {
-        let mut table = Table { path: path.to_owned(), format: Format::JsonLines, columns: Vec::new(), n_rows: 0 };
+        let mut table =
+            Table { path: path.to_owned(), format: Format::JsonLines, columns: Vec::new(), n_rows: 0, line_shift: 0 };
         for row in table.rows()? {
             let row = row?;
             if table.n_rows == 0 {
@@ -183,8 +187,12 @@ impl Table {
             Format::Csv(separator) => {
                 let columns = self.columns.clone();
                 let path = self.path.clone();
+                let line_shift = self.line_shift;
                 let records = csv_reader(&self.path, separator)?.into_byte_records();
-                Ok(Box::new(records.map(move |record| csv_row(&path, &columns, record))))
+                Ok(Box::new(records.map(move |record| {
+                    let row = csv_row(&path, &columns, record)?;
+                    Ok(Row { line: row.line + line_shift, ..row })
+                })))
             }
             Format::JsonLines => Ok(Box::new(JsonLines { reader: BufReader::new(File::open(&self.path)?), line: 0 })),
         }
@@ -344,8 +352,9 @@ mod tests {
         let rows = table("a.csv", "\u{feff}text,label\n\"a, \"\"b\"\"\nc\",x\nplain \"quoted\" text,y\n").unwrap();
         assert_eq!((&*field(&rows[0], "text"), rows[0].line), ("a, \"b\"\nc", 2));
         assert_eq!((&*field(&rows[1], "text"), rows[1].line), ("plain \"quoted\" text", 4));
-        let rows = table("a.csv", "text;label\r\na,b;x\r\n").unwrap();
+        let rows = table("a.csv", "text;label\r\na,b;x\r\n\"c\r\nd\";y\r\ne;z\r\n").unwrap();
         assert_eq!(field(&rows[0], "text"), "a,b");
+        assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 3, 5]);
         assert_eq!(field(&table("a.tsv", "text\tlabel\na b\tx").unwrap()[0], "label"), "x");
     }
 

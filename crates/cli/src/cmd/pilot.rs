@@ -160,6 +160,11 @@ pub(crate) fn run(args: &PilotArgs, globals: &Globals) -> anyhow::Result<()> {
     };
     let found = pilot.report(outcome?, report::about(&ran)?)?;
     print(&found, &out, globals)?;
+    ensure!(
+        !found.comparison.contest.candidates.is_empty(),
+        "no candidate could be measured; {} says why",
+        out.display()
+    );
     if !found.pilot.is_complete {
         std::process::exit(interrupt::EXIT_CODE);
     }
@@ -200,11 +205,6 @@ fn print(found: &Report, out: &Path, globals: &Globals) -> anyhow::Result<()> {
     }
     let comparison = &found.comparison;
     let contest = &comparison.contest;
-    ensure!(
-        !contest.candidates.is_empty() || contest.baseline.is_some(),
-        "nothing could be measured; {} says why",
-        out.join("report.html").display()
-    );
     let mut text = format!("{}\n\n{}\n", comparison.verdict(), report::text(&comparison.table()));
     for candidate in contest.baseline.iter().chain(&contest.candidates) {
         candidate.notes.iter().for_each(|note| text += &format!("\n{}: {note}", candidate.name));

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::rows::Row;
 use super::{Event, OnEvent, PilotError};
-use crate::quality::PROMISE;
+use crate::judge::Judge;
+use crate::quality::{Judged, PROMISE};
 
 /// Most rows for a generating model's calibration and threshold together, and the fewest that make sense.
 const MAX_ROWS: usize = 400;
@@ -101,6 +102,7 @@ pub(super) fn calibrated(
     };
     let Ok(fitted) = bind(None)?.calibrate(&labelled, &mut progress) else { return Ok(None) };
     let runner = bind(Some(&fitted))?;
+    let judge = Judge::new(runner.task());
     let (mut confidences, mut correct) = (Vec::new(), Vec::new());
     for (i, batch) in choose.chunks(BATCH).enumerate() {
         let done = learn.len() + i * BATCH;
@@ -112,7 +114,8 @@ pub(super) fn calibrated(
             let Ok(result) = outcome else { continue };
             let Some(confidence) = result.confidence else { continue };
             confidences.push(confidence);
-            correct.push(result.value == row.answer);
+            let (truth, predicted) = judge.sides(&row.answer, &result.value);
+            correct.push(Judged { row: 0, truth, predicted, latency: None }.is_right());
         }
     }
     let acceptance = Acceptance::new(&confidences, &correct, target)?;

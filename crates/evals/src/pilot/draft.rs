@@ -85,7 +85,7 @@ impl Draft<'_> {
     pub(super) fn text(&self, variant: &Variant<'_>) -> Result<String, PilotError> {
         let (kind, classify, fields) = match &self.columns.target {
             Target::Label(_) => ("classify", Some(Classify { labels: &self.rows.labels }), None),
-            Target::Fields(names) => ("fields", None, Some(Fields { schema: schema(names) })),
+            Target::Fields(names) => ("fields", None, Some(Fields { schema: schema(names, self.rows) })),
         };
         let examples = variant.examples.iter().filter_map(|&i| self.rows.rows.get(i));
         let file = File {
@@ -110,11 +110,12 @@ impl Draft<'_> {
     }
 }
 
-/// Texts, each of which may be absent.
-fn schema(names: &[String]) -> Value {
-    let properties: Map<String, Value> =
-        names.iter().map(|name| (name.clone(), json!({"type": ["string", "null"]}))).collect();
-    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
+/// Texts; those that every row has are required.
+fn schema(names: &[String], rows: &Rows) -> Value {
+    let properties: Map<String, Value> = names.iter().map(|name| (name.clone(), json!({"type": "string"}))).collect();
+    let is_always = |name: &&String| rows.rows.iter().all(|row| row.answer.get(name.as_str()).is_some());
+    let required: Vec<&String> = names.iter().filter(is_always).collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
 /// Examples for a prompt: a short text of each label, those of frequent labels first, as far as they fit; for fields, some
@@ -190,10 +191,12 @@ mod tests {
 
     #[test]
     fn fields_may_be_absent() {
-        let rows = rows(&[("a", json!({"name": "x"}))], &[]);
+        let rows = rows(&[("a", json!({"name": "x"})), ("b", json!({"name": "y", "sum": "3"}))], &[]);
         let columns = columns(Target::Fields(vec!["name".into(), "sum".into()]));
         let draft = Draft { name: "f", columns: &columns, rows: &rows };
-        draft.task(&Variant::default(), Path::new(".")).unwrap();
+        let variant = Variant { examples: &[0, 1], ..Variant::default() };
+        assert_eq!(draft.task(&variant, Path::new(".")).unwrap().examples.len(), 2);
+        assert_eq!(schema(&["name".into(), "sum".into()], &rows)["required"], json!(["name"]));
     }
 
     #[test]
