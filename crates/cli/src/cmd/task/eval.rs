@@ -23,7 +23,7 @@ const BATCH: usize = 64;
 /// Arguments of `bantam task eval`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Rows without an answer count as wrong. Answers below the task's confidence are judged too: the report says what the threshold does. A path that is answered in part is judged as far as it goes; of fields, all must be right."
+    after_help = "Rows without an answer count as wrong. Answers below the task's confidence are judged too: the report says what the threshold does. A path that is answered in part is judged as far as it goes; of fields, all must be right. Latencies are those of rows asked 64 at a time; `bantam pilot` measures them one by one."
 )]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
