@@ -11,7 +11,7 @@ use crate::cli::Globals;
 use crate::output;
 
 /// How often a log that is no terminal gets a line.
-const LOG_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Shows how a pull goes.
 pub(crate) struct PullProgress {

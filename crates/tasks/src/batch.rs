@@ -146,6 +146,9 @@ struct State {
 /// # Errors
 /// [`BatchError`]; what was done stays, and the next run goes on from there.
 pub fn run(batch: &Batch<'_>, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Outcome, BatchError> {
+    if !matches!(extension(&batch.output).as_deref(), Some("csv" | "jsonl" | "ndjson")) {
+        return Err(TableError::Format { path: batch.output.clone() }.into());
+    }
     for column in &batch.runner.task().input {
         batch.table.expect(column)?;
     }
@@ -205,6 +208,10 @@ fn known(outcomes: &[Result<TaskResult, RowError>]) -> usize {
 
 fn is_away(outcome: &Result<TaskResult, RowError>) -> bool {
     matches!(outcome, Err(RowError::Model { retry: true, .. }))
+}
+
+fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
 
 /// One outcome per row of a chunk.
@@ -273,7 +280,7 @@ impl<'a> Writer<'a> {
                 earlier
             }
         };
-        let is_csv = batch.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let is_csv = extension(&batch.output).as_deref() == Some("csv");
         let mut writer = Writer {
             table: batch.table,
             output: cut(&batch.output, state.output_bytes)?,

@@ -49,6 +49,9 @@ pub struct FittedFile {
     pub model: String,
     /// Exactly what computed the vectors or answers.
     pub fingerprint: String,
+    /// Which of the task's candidates it is, where it was chosen among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
     /// How well it does on rows it did not see.
     pub report: FitReport,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -244,6 +247,7 @@ pub fn fit_encoder(
         definition: task.definition.clone(),
         model: encoder.id.clone(),
         fingerprint: encoder.fingerprint.clone(),
+        candidate: None,
         report: FitReport {
             rows: rows.len(),
             held_out: correct.len(),
@@ -385,6 +389,7 @@ pub fn fit_confidence(
         definition: task.definition.clone(),
         model: model.to_owned(),
         fingerprint: fingerprint.to_owned(),
+        candidate: None,
         report: FitReport {
             rows: answered.len(),
             held_out: answered.len(),

@@ -1,10 +1,11 @@
 //! `bantam completions`: tab completion for the common shells.
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::{Args, CommandFactory};
 
 use crate::cli::Cli;
+use crate::output;
 
 /// Arguments of `bantam completions`.
 #[derive(Debug, Args)]
@@ -14,6 +15,7 @@ pub(crate) struct CompletionsArgs {
 }
 
 pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "bantam", &mut io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "bantam", &mut script);
+    output::written(io::stdout().write_all(&script))
 }

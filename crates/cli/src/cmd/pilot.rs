@@ -38,6 +38,9 @@ pub(crate) struct PilotArgs {
     /// Where the task file and the reports go [default: pilot-NAME]
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write over the task of an earlier pilot
+    #[arg(long)]
+    replace: bool,
     /// Share of the rows that judge
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     test_share: f64,
@@ -100,6 +103,14 @@ pub(crate) fn run(args: &PilotArgs, globals: &Globals) -> anyhow::Result<()> {
     };
     let config = config(args)?;
     let (name, out) = (config.name.clone(), config.out.clone());
+    let file = out.join(format!("{name}.toml"));
+    ensure!(
+        !file.exists() || args.replace,
+        "{} is there already, perhaps with changes of yours; give another folder with --out, or write over it with --replace",
+        file.display()
+    );
+    // Rather now than after all candidates have run.
+    fs_err::create_dir_all(&out)?;
     let table = Table::open(&args.data)?;
     let pilot = Pilot::new(&table, &wanted, config)?;
     if !globals.quiet {

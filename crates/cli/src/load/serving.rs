@@ -79,7 +79,7 @@ impl<'a> Serving<'a> {
     }
 
     fn bind(&mut self, task: Task) -> anyhow::Result<bantam_tasks::Runner> {
-        let model = task.model.clone().context("it names no model; give it one with the key 'model'")?;
+        let model = task::model_of(&task)?;
         match &task.server {
             Some(server) => {
                 task::remote(&model, server, task.api_key_env.as_deref(), self.globals)?.bind(Arc::new(task))

@@ -37,6 +37,9 @@ impl TaskRef {
     pub(crate) fn open(&self) -> anyhow::Result<Task> {
         let path = self.path();
         if !path.is_file() {
+            if self.task.ends_with(".toml") {
+                bail!("there is no file {}", path.display());
+            }
             let known =
                 Task::open_dir(&self.tasks).map(|tasks| tasks.into_iter().map(|task| task.name).collect::<Vec<_>>());
             let known = match known {
@@ -84,9 +87,11 @@ pub(crate) enum TaskModel {
 impl ModelArgs {
     /// Starts the model that answers a task.
     pub(crate) fn open(&self, task: &Task, globals: &Globals) -> anyhow::Result<TaskModel> {
-        let Some(model) = self.model.as_ref().or(task.model.as_ref()) else {
-            bail!("{}: the task names no model; give one with --model", task.name);
+        let model = match &self.model {
+            Some(model) => model.clone(),
+            None => model_of(task)?,
         };
+        let model = &model;
         let (server, key) = match &self.model {
             Some(_) => (&self.server, &self.api_key_env),
             None => (&task.server, &task.api_key_env),
@@ -104,6 +109,23 @@ impl ModelArgs {
             return Ok(TaskModel::Encoder(encoder::encoder(model, &args, globals)?.task_model()));
         }
         Ok(TaskModel::Generating(Box::new(Loaded::open(model, &self.engine, globals)?.task_model())))
+    }
+}
+
+/// What answers a task: the model that it names, or the one that was chosen among its candidates.
+pub(crate) fn model_of(task: &Task) -> anyhow::Result<String> {
+    if let Some(model) = &task.model {
+        return Ok(model.clone());
+    }
+    match FittedFile::open(task)?.and_then(|fitted| fitted.candidate) {
+        Some(model) => Ok(model),
+        None if task.candidates.is_empty() => bail!("{}: the task names no model; give one with --model", task.name),
+        None => bail!(
+            "{}: the model is not chosen yet; `bantam task fit {} --data LABELLED.csv --answer COLUMN` chooses among {}",
+            task.name,
+            task.name,
+            task.candidates.join(", ")
+        ),
     }
 }
 

@@ -141,3 +141,18 @@ fn a_fitted_encoder_and_the_other_tasks_are_served_as_by_command() {
     let tags = run("ticket-tags", &json!({ "input": { "subject": "Where is it?", "body": "Today!" } }));
     assert!(tags["value"].is_array(), "{tags}");
 }
+
+#[test]
+fn a_task_with_candidates_is_fitted_with_the_cheapest_that_is_about_as_good_as_the_best() {
+    let dir = tasks();
+    let path = dir.path().join("ticket-intent.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = text.lines().find(|line| line.starts_with("model = ")).unwrap();
+    std::fs::write(&path, text.replace(line, &format!("candidates = [\"{MODEL}\", \"{ENCODER}\"]"))).unwrap();
+    let (code, error) = fails(&mut task(dir.path(), &["run", "ticket-intent", "I cannot sign in."]));
+    assert!(code == 1 && error.contains("not chosen yet") && error.contains("task fit"), "{code} {error}");
+    let fitted = fit(dir.path());
+    assert_eq!(fitted["model"], ENCODER, "the generating model is cheaper by its place, and worse: {fitted}");
+    let answer = results(&ok(&mut task(dir.path(), &["run", "ticket-intent", "I cannot sign in."]))).remove(0);
+    assert_eq!(answer["model"], ENCODER);
+}

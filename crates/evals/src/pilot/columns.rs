@@ -27,9 +27,10 @@ const TEXT_NAMES: [&str; 12] = [
     "input",
 ];
 const LABEL_NAMES: [&str; 9] = ["label", "category", "intent", "class", "topic", "answer", "target", "gold", "type"];
-const LLM_ANSWER_NAMES: [&str; 5] = ["llm_answer", "llm_label", "llm_category", "llm_prediction", "llm"];
-const LLM_LATENCY_NAMES: [&str; 2] = ["llm_latency_ms", "latency_ms"];
-const LLM_COST_NAMES: [&str; 3] = ["llm_cost", "llm_cost_usd", "cost_usd"];
+const LLM_ANSWER_NAMES: [&str; 8] =
+    ["llm_answer", "llm_label", "llm_category", "llm_prediction", "llm", "gpt_answer", "model_answer", "prediction"];
+const LLM_LATENCY_NAMES: [&str; 4] = ["llm_latency_ms", "latency_ms", "llm_ms", "gpt_ms"];
+const LLM_COST_NAMES: [&str; 5] = ["llm_cost", "llm_cost_usd", "cost_usd", "llm_usd", "gpt_usd"];
 
 /// Columns by name, as far as somebody named them.
 #[derive(Debug, Clone, Default)]

@@ -140,6 +140,11 @@ pub(super) fn parse(text: &str, path: &Path, dir: &Path) -> Result<Task, TaskErr
     if file.server.is_none() && file.api_key_env.is_some() {
         return Err(reader.field("api_key_env", "is the key of a server, and 'server' is not given"));
     }
+    if file.model.is_some() && !file.candidates.is_empty() {
+        return Err(
+            reader.field("candidates", "are to choose the model from, and 'model' says it already; leave one out")
+        );
+    }
     if let Some(server) = &file.server {
         if !server.starts_with("http://") && !server.starts_with("https://") {
             return Err(reader.field("server", "must be a URL such as http://127.0.0.1:8000/v1"));

@@ -39,7 +39,7 @@ pub struct Task {
     pub input: Vec<String>,
     /// What answers: an encoder or a generating model, by catalogue name or path, or what a server calls it.
     pub model: Option<String>,
-    /// Models to choose from (`bantam pilot`, `bantam task fit`), the cheapest first.
+    /// Instead of a model: those that `bantam task fit` chooses from, the cheapest first.
     pub candidates: Vec<String>,
     /// Base URL of an OpenAI-compatible server that has the model.
     pub server: Option<String>,

@@ -37,6 +37,7 @@ fn what_cannot_work_names_the_key_and_the_fix() {
         (CLASSIFY.replace("kind = 'classify'", "kind = 'fields'"), &["kind", "[fields]"]),
         ("name = 't'\nkind = 'classify'\n".to_owned(), &["kind", "[classify]"]),
         (format!("{CLASSIFY}[fields]\nschema = {{}}\n"), &["kind", "[classify]", "no [fields]"]),
+        (with(CLASSIFY, "model = 'a'\ncandidates = ['b']"), &["candidates", "leave one out"]),
         (labels("['a', 'a']"), &["classify.labels[1]", "'a' is the same label as classify.labels[0]"]),
         (labels("['Straße', 'b', 'STRASSE', 'B']"), &["classify.labels[3]", "same label as classify.labels[1]"]),
         (labels("['a']"), &["classify.labels", "must be 2 to 200 labels, and are 1"]),

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{bail, ensure};
 use bantam_hub::human_duration;
@@ -60,7 +61,10 @@ pub(crate) fn run(args: &RunArgs, globals: &Globals) -> anyhow::Result<()> {
 /// Answers some texts and prints what comes out.
 pub(crate) fn answer(runner: &Runner, rows: &[Vec<String>], globals: &Globals) -> anyhow::Result<()> {
     let mut failed = None;
-    for outcome in runner.run(rows) {
+    for (row, outcome) in rows.iter().zip(runner.run(rows)) {
+        if rows.len() > 1 && !globals.json {
+            output::print(&format!("{}:", row.join(" | ")))?;
+        }
         match outcome {
             Ok(result) if globals.json => output::print_json(&result)?,
             Ok(result) => output::print(&line(&result))?,
@@ -94,7 +98,7 @@ fn line(result: &TaskResult) -> String {
         line += "  out of scope";
     }
     let verdict = match result.verdict {
-        Verdict::Accept => "",
+        Verdict::Accept => "  -> accept",
         Verdict::Review => "  -> review",
         Verdict::Escalate => "  -> escalate",
         Verdict::Refuse => "  -> refused",
@@ -111,7 +115,13 @@ fn batch(batch: &Batch<'_>, globals: &Globals) -> anyhow::Result<()> {
     let flag = Arc::clone(&stop);
     let _guard = interrupt::catch(move || flag.store(true, Ordering::Relaxed))?;
     let bar = progress::rows(globals, batch.table.n_rows());
+    let is_log = bar.is_hidden() && !globals.quiet;
+    let mut told = Instant::now();
     let outcome = batch::run(batch, &mut |Progress { done, total, rate }| {
+        if is_log && told.elapsed() >= progress::LOG_INTERVAL {
+            eprintln!("{done} of {total} rows, {rate:.0} rows/s");
+            told = Instant::now();
+        }
         bar.set_position(done);
         bar.set_message(format!("{rate:.0} rows/s"));
         bar.set_length(total);
