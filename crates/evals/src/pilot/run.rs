@@ -21,6 +21,9 @@ use crate::quality::{ConfidenceKind, Judged, Judgements, Quality};
 use crate::report::{About, Candidate, Comparison, Contest, Skipped};
 use crate::text::{count, dollars};
 
+/// What a promise does not cover.
+const UNLIKE: &str = "None of this holds for texts unlike these rows: a head knows only the labels it was taught. If off-topic texts will \
+                      come, label some of them, name that label with `none` in the task file, and fit it again.";
 /// What the recorded answers are called.
 const BASELINE: &str = "recorded LLM";
 /// The accuracy that is promised where there is no LLM to reach.
@@ -160,6 +163,9 @@ impl Pilot {
                     "the choice has no confidence that could be calibrated here: its task file accepts every answer"
                         .to_owned(),
                 ),
+            }
+            if entry.fit.is_some() {
+                contest.notes.push(UNLIKE.to_owned());
             }
             // The threshold is on the scale of these confidences only where they are those of the fitted head.
             if let (Some(acceptance), Some(_)) = (&acceptance, &entry.fit) {
