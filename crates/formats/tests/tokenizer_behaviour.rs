@@ -329,7 +329,7 @@ fn metadata_that_lies_is_refused() {
 fn a_tokenizer_json_that_is_none_is_refused() {
     let refused = |json: &str| Tokenizer::from_hf_json(json.as_bytes()).unwrap_err().to_string();
     assert!(refused("{").contains("not valid"));
-    assert!(refused(r#"{"model":{"type":"WordPiece","vocab":{}}}"#).contains("WordPiece"));
+    assert!(refused(r#"{"model":{"type":"Unigram","vocab":[]}}"#).contains("Unigram"));
     assert!(
         refused(r#"{"model":{"type":"BPE","vocab":{"a":0}},"normalizer":{"type":"Lowercase"}}"#).contains("Lowercase")
     );

@@ -149,7 +149,10 @@ fn report(batch: &Batch<'_>, outcome: &Outcome, globals: &Globals) -> anyhow::Re
     let counts = |map: &std::collections::BTreeMap<String, u64>| {
         map.iter().map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
     };
-    let mut text = format!("{answered} of {} rows answered: {}", batch.table.n_rows(), counts(&summary.verdicts));
+    let mut text = format!("{answered} of {} rows answered", batch.table.n_rows());
+    if answered > 0 {
+        text += &format!(": {}", counts(&summary.verdicts));
+    }
     if let Some(path) = rejects {
         text += &format!("\nwithout an answer: {} (see {})", counts(&summary.rejects), path.display());
     }
