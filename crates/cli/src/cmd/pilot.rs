@@ -109,8 +109,6 @@ pub(crate) fn run(args: &PilotArgs, globals: &Globals) -> anyhow::Result<()> {
         "{} is there already, perhaps with changes of yours; give another folder with --out, or write over it with --replace",
         file.display()
     );
-    // Rather now than after all candidates have run.
-    fs_err::create_dir_all(&out)?;
     let table = Table::open(&args.data)?;
     let pilot = Pilot::new(&table, &wanted, config)?;
     if !globals.quiet {
@@ -118,6 +116,8 @@ pub(crate) fn run(args: &PilotArgs, globals: &Globals) -> anyhow::Result<()> {
         pilot.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     }
     let offers = offers(&args.offers, globals)?;
+    // Rather now than after all candidates have run.
+    fs_err::create_dir_all(&out)?;
     let stop = Arc::new(AtomicBool::new(false));
     let models = ModelArgs {
         model: None,

@@ -37,7 +37,7 @@ fn what_cannot_work_names_the_key_and_the_fix() {
         (CLASSIFY.replace("kind = 'classify'", "kind = 'fields'"), &["kind", "[fields]"]),
         ("name = 't'\nkind = 'classify'\n".to_owned(), &["kind", "[classify]"]),
         (format!("{CLASSIFY}[fields]\nschema = {{}}\n"), &["kind", "[classify]", "no [fields]"]),
-        (with(CLASSIFY, "model = 'a'\ncandidates = ['b']"), &["candidates", "leave one out"]),
+        (with(CLASSIFY, "candidates = ['b']"), &["candidates", "leave one out"]),
         (labels("['a', 'a']"), &["classify.labels[1]", "'a' is the same label as classify.labels[0]"]),
         (labels("['Straße', 'b', 'STRASSE', 'B']"), &["classify.labels[3]", "same label as classify.labels[1]"]),
         (labels("['a']"), &["classify.labels", "must be 2 to 200 labels, and are 1"]),
@@ -113,7 +113,7 @@ fn the_hash_changes_with_what_decides_an_answer_and_with_nothing_else() {
     let base = parse(CLASSIFY).unwrap();
     let same_hash = [
         CLASSIFY.replace("'small'", "'large'"),
-        format!("description = 'What.'\ncandidates = ['a']\n{CLASSIFY}"),
+        format!("description = 'What.'\n{}", CLASSIFY.replace("model = 'small'", "candidates = ['a']")),
         format!("server = 'http://x.test/v1'\n{CLASSIFY}"),
         format!("# A remark.\n{}", CLASSIFY.replace("labels =", "mode = 'one'\nlabels   =")),
         CLASSIFY.replace("'billing'", "{ name = 'billing' }").replace("'Say it.'", "'''\n Say it. '''"),
