@@ -5,3 +5,7 @@
 //! older than we are.
 
 pub mod openai;
+
+mod money;
+
+pub use money::{NanoDollars, ParseMoneyError};
