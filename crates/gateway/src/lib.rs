@@ -27,6 +27,10 @@ mod prepare;
 mod routes;
 mod server;
 
-pub use config::{ConfigError, GatewayConfig, Limits, Timeouts};
+pub use config::{
+    Action, AutoTable, Bodies, ConfigError, ConfigFile, ConfigFileError, Durability, GatewayConfig, KeysTable,
+    LedgerTable, Limits, MachineTable, ModelTable, PolicyTable, PriceRow, PricesTable, ProviderTable, RouteTable,
+    RuleTable, SecretRef, ServerTable, TargetTable, Timeouts,
+};
 pub use model::{Served, ServedEncoder, ServedModel};
 pub use server::{Listener, ServeError, serve};

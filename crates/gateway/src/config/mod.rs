@@ -1,8 +1,17 @@
 //! What an operator can set.
 
+mod file;
+mod read;
+
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+
+pub use file::{
+    Action, AutoTable, Bodies, ConfigFile, Durability, KeysTable, LedgerTable, MachineTable, ModelTable, PolicyTable,
+    PriceRow, PricesTable, ProviderTable, RouteTable, RuleTable, SecretRef, ServerTable, TargetTable,
+};
+pub use read::ConfigFileError;
 
 /// How to serve.
 #[derive(Clone, Debug)]
