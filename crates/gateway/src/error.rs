@@ -215,6 +215,14 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// [`ApiError::body`] as JSON.
+    pub(crate) fn body_bytes(&self) -> Vec<u8> {
+        // Texts and nothing else: cannot fail.
+        serde_json::to_vec(&self.body()).unwrap_or_default()
+    }
+}
+
 /// OpenAI's clients try again by themselves after some statuses; this header tells them when that is pointless.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 

@@ -24,6 +24,8 @@ mod metrics;
 mod model;
 mod observe;
 mod prepare;
+mod relay;
+mod reply;
 mod routes;
 mod server;
 

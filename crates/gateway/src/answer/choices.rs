@@ -118,6 +118,8 @@ fn events(index: usize, generation: Generation) -> Events {
 #[derive(Default)]
 pub(crate) struct Tally {
     usage: openai::Usage,
+    /// Why the last choice ended.
+    pub(super) finish: Option<FinishReason>,
 }
 
 impl Tally {
@@ -129,6 +131,7 @@ impl Tally {
             self.usage.prompt_tokens_details.cached_tokens += cached_tokens;
         }
         self.usage.completion_tokens += completion_tokens;
+        self.finish = Some(finished.finish);
     }
 
     pub(crate) fn usage(&self) -> openai::Usage {

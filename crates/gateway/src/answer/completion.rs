@@ -8,15 +8,25 @@ use bantam_types::openai::{CompletionChoice, CompletionLogprobs, CompletionRespo
 
 use super::choices::DrawnToken;
 use super::format::{Answer, Format, Head, NoUsage, StreamEvent, finish_reason, finite};
+use crate::prepare::Prepared;
 
 /// The format of `/v1/completions`.
 pub(crate) struct CompletionFormat {
     /// Whether log probabilities were asked for.
-    pub(crate) logprobs: bool,
+    logprobs: bool,
     /// Per choice: the prompt's text, if it is to come before the answer.
-    pub(crate) echo: Vec<Option<String>>,
+    echo: Vec<Option<String>>,
     /// Per choice: characters sent so far.
-    pub(crate) sent: Vec<usize>,
+    sent: Vec<usize>,
+}
+
+impl CompletionFormat {
+    /// Takes what is to be echoed from the prompts.
+    pub(crate) fn new(prepared: &mut Prepared) -> Self {
+        let n = prepared.n;
+        let echo: Vec<_> = prepared.prompts.iter_mut().flat_map(|p| vec![p.echo.take(); n]).collect();
+        Self { logprobs: prepared.options.logprobs.is_some(), sent: vec![0; echo.len()], echo }
+    }
 }
 
 impl Format for CompletionFormat {

@@ -1,77 +1,52 @@
-//! From the engine's events to the client: whole answers and streams.
+//! From the engine's events to a reply: whole answers and streams.
 //!
 //! Both go through the same [`choices`] and the same [`format::Format`], so that a stream put together is the whole
 //! answer. The engine's events have a buffer as large as the answer, so a client that reads slowly delays nobody else;
-//! dropping an answer, finished or not, frees what it holds in the engine.
+//! dropping a reply, finished or not, frees what it holds in the engine.
 
 mod calls;
 mod chat;
 mod choices;
 mod completion;
 mod format;
-mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
-use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
 use bantam_engine::{GenerateRequest, Generation};
-use tokio::sync::OwnedSemaphorePermit;
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::Serialize;
 
-use crate::app::{App, Bounds};
+use crate::app::App;
 use crate::error::ApiError;
 use crate::observe::Trace;
 use crate::prepare::{Delivery, Prepared};
+use crate::reply::{Noted, Part, Reply};
 
 pub(crate) use calls::{CLOSE, CallStyle, OPEN};
 pub(crate) use chat::ChatFormat;
 use choices::{Choices, Step, Tally};
 pub(crate) use completion::CompletionFormat;
-use format::{Answer, Format, Head};
-
-pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-bantam-model");
-const FINGERPRINT: HeaderName = HeaderName::from_static("x-bantam-fingerprint");
-
-/// What an answer needs besides the prepared request.
-pub(crate) struct Context {
-    pub(crate) app: Arc<App>,
-    pub(crate) trace: Arc<Trace>,
-    pub(crate) bounds: Bounds,
-    /// The request's place among the concurrent ones, kept until its answer has ended.
-    pub(crate) _place: OwnedSemaphorePermit,
-}
+use format::{Answer, Format, Head, StreamEvent};
 
 /// Submits the request and answers it in the given format.
 pub(crate) async fn answer<F: Format>(
-    context: Context,
+    app: Arc<App>,
+    trace: Arc<Trace>,
     prepared: Prepared,
     mut format: F,
-) -> Result<Response, ApiError> {
+) -> Result<Reply, ApiError> {
     let generations = submit(&prepared)?;
     let prompt_tokens: usize = prepared.prompts.iter().map(|prompt| prompt.ids.len()).sum();
-    context.trace.prompt_tokens.fetch_add(prompt_tokens * prepared.n, Ordering::Relaxed);
-    let choices = Choices::new(generations, prepared.n, Arc::clone(&context.trace));
+    trace.prompt_tokens.fetch_add(prompt_tokens * prepared.n, Ordering::Relaxed);
+    let choices = Choices::new(generations, prepared.n, trace);
     let head = head::<F>(&prepared);
-    let mut response = match prepared.delivery {
-        Delivery::Whole => {
-            let body = whole(context, &head, choices, &mut format).await?;
-            Json(body).into_response()
-        }
-        Delivery::Stream { include_usage } => {
-            stream::response(context, stream::Stream { head, choices, format, include_usage })
-        }
-    };
-    let headers = response.headers_mut();
-    for (name, value) in [(MODEL, &prepared.model.id), (FINGERPRINT, &prepared.model.fingerprint())] {
-        // A name that cannot stand in a header is in the body all the same.
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            headers.insert(name, value);
-        }
+    match prepared.delivery {
+        Delivery::Whole => whole(&app, &head, choices, &mut format).await,
+        Delivery::Stream { include_usage } => Ok(stream(app, Streamed { head, choices, format, include_usage })),
     }
-    Ok(response)
 }
 
 /// Queues every choice of every prompt; if one is refused, those before it are cancelled.
@@ -102,30 +77,92 @@ fn head<F: Format>(prepared: &Prepared) -> Head {
     }
 }
 
-async fn whole<F: Format>(
-    mut context: Context,
-    head: &Head,
-    mut choices: Choices,
-    format: &mut F,
-) -> Result<F::Whole, ApiError> {
+async fn whole<F: Format>(app: &App, head: &Head, mut choices: Choices, format: &mut F) -> Result<Reply, ApiError> {
     let mut answers: Vec<Answer> = (0..choices.len()).map(|_| Answer::default()).collect();
     let mut tally = Tally::default();
-    while let Some((index, step)) = context.bounds.run(choices.next()).await?.transpose()? {
+    while let Some((index, step)) = choices.next().await.transpose()? {
         match step {
             Step::Piece(piece) => answers[index].append(piece),
             Step::Finish(finished) => {
-                note(&context, head, &finished);
+                count(app, head, &finished);
                 tally.add(index, choices.per_prompt(), &finished);
                 answers[index].finish = Some(finished.finish);
             }
         }
     }
-    Ok(format.whole(head, answers, tally.usage()))
+    let noted = tally.noted();
+    Ok(Reply::Whole { body: json(&format.whole(head, answers, tally.usage())), noted })
+}
+
+/// An answer to be streamed.
+struct Streamed<F> {
+    head: Head,
+    choices: Choices,
+    format: F,
+    include_usage: bool,
+}
+
+fn stream<F: Format>(app: Arc<App>, streamed: Streamed<F>) -> Reply {
+    let Streamed { head, mut choices, mut format, include_usage } = streamed;
+    let no_usage = include_usage.then_some(None);
+    let parts = async_stream::try_stream! {
+        let (mut tally, mut ended) = (Tally::default(), 0);
+        for index in 0..choices.len() {
+            if let Some(chunk) = format.chunk(&head, index, StreamEvent::Open, no_usage) {
+                yield Part::Event(json(&chunk));
+            }
+        }
+        while let Some((index, step)) = choices.next().await.transpose()? {
+            let step = match step {
+                Step::Piece(piece) => StreamEvent::Piece(piece),
+                Step::Finish(finished) => {
+                    count(&app, &head, &finished);
+                    tally.add(index, choices.per_prompt(), &finished);
+                    ended += 1;
+                    if ended == choices.len() {
+                        yield Part::Noted(tally.noted());
+                        yield Part::Ending;
+                    }
+                    StreamEvent::Close(finished.finish)
+                }
+            };
+            if let Some(chunk) = format.chunk(&head, index, step, no_usage) {
+                yield Part::Event(json(&chunk));
+            }
+        }
+        if include_usage {
+            yield Part::Event(json(&format.usage_chunk(&head, tally.usage())));
+        }
+    };
+    Reply::Stream(parts.boxed())
 }
 
 /// Counts a finished choice.
-fn note(context: &Context, head: &Head, finished: &choices::Finished) {
-    let trace = &context.trace;
-    trace.cached_tokens.fetch_add(finished.usage.cached_tokens, Ordering::Relaxed);
-    context.app.metrics.answer(&head.name, &finished.timings, finished.usage.completion_tokens);
+fn count(app: &App, head: &Head, finished: &choices::Finished) {
+    app.metrics.answer(&head.name, &finished.timings, finished.usage.completion_tokens);
+}
+
+/// JSON has no line breaks outside strings, and inside they are escaped, so one `data:` line holds it.
+fn json(value: &impl Serialize) -> Bytes {
+    // Cannot fail with the wire types, whose keys are strings and whose numbers are finite.
+    serde_json::to_vec(value).unwrap_or_else(|e| ApiError::internal(&e).body_bytes()).into()
+}
+
+impl Tally {
+    fn noted(&self) -> Noted {
+        let usage = self.usage();
+        Noted {
+            prompt_tokens: usage.prompt_tokens as u64,
+            cached_tokens: usage.prompt_tokens_details.cached_tokens as u64,
+            completion_tokens: usage.completion_tokens as u64,
+            finish: self.finish.map(|finish| {
+                match finish {
+                    bantam_engine::FinishReason::Stop => "stop",
+                    bantam_engine::FinishReason::Length => "length",
+                }
+                .into()
+            }),
+            ..Noted::default()
+        }
+    }
 }

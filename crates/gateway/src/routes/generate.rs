@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use bantam_types::openai::{WireRequest, parse};
 
-use crate::answer::{ChatFormat, CompletionFormat, Context, answer};
+use crate::answer::{ChatFormat, CompletionFormat, answer};
 use crate::app::App;
 use crate::body;
 use crate::error::ApiError;
 use crate::model::ServedModel;
 use crate::observe::Trace;
 use crate::prepare::{self, Prepared};
+use crate::relay::Relay;
+
+pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-bantam-model");
+const FINGERPRINT: HeaderName = HeaderName::from_static("x-bantam-fingerprint");
 
 /// Turns a request of kind `R` for a model into engine requests, at most so many.
 type Build<R> = fn(Arc<ServedModel>, R, usize) -> Result<Prepared, ApiError>;
@@ -23,9 +28,11 @@ pub(super) async fn chat(
     Extension(trace): Extension<Arc<Trace>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (context, prepared) = prepare(app, trace, request, prepare::chat).await?;
-    let format = ChatFormat::new(&prepared);
-    answer(context, prepared, format).await
+    let (mut relay, prepared) = prepare(app, trace, request, prepare::chat).await?;
+    let (model, format) = (Arc::clone(&prepared.model), ChatFormat::new(&prepared));
+    let answer = answer(Arc::clone(&relay.app), Arc::clone(&relay.trace), prepared, format);
+    let reply = relay.bounds.run(answer).await??;
+    Ok(with_model(relay.respond(reply), &model))
 }
 
 pub(super) async fn completions(
@@ -33,11 +40,23 @@ pub(super) async fn completions(
     Extension(trace): Extension<Arc<Trace>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (context, mut prepared) = prepare(app, trace, request, prepare::completion).await?;
-    let n = prepared.n;
-    let echo: Vec<_> = prepared.prompts.iter_mut().flat_map(|p| vec![p.echo.take(); n]).collect();
-    let format = CompletionFormat { logprobs: prepared.options.logprobs.is_some(), sent: vec![0; echo.len()], echo };
-    answer(context, prepared, format).await
+    let (mut relay, mut prepared) = prepare(app, trace, request, prepare::completion).await?;
+    let model = Arc::clone(&prepared.model);
+    let format = CompletionFormat::new(&mut prepared);
+    let answer = answer(Arc::clone(&relay.app), Arc::clone(&relay.trace), prepared, format);
+    let reply = relay.bounds.run(answer).await??;
+    Ok(with_model(relay.respond(reply), &model))
+}
+
+/// Says in headers which model answered.
+fn with_model(mut response: Response, model: &ServedModel) -> Response {
+    for (name, value) in [(MODEL, &model.id), (FINGERPRINT, &model.fingerprint())] {
+        // A name that cannot stand in a header is in the body all the same.
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 /// Admits a request, reads it and turns it into engine requests.
@@ -46,7 +65,7 @@ async fn prepare<R: WireRequest + Send + 'static>(
     trace: Arc<Trace>,
     request: Request,
     build: Build<R>,
-) -> Result<(Context, Prepared), ApiError> {
+) -> Result<(Relay, Prepared), ApiError> {
     let mut bounds = app.bounds();
     let (place, request) = body::unless_refused(&app, request, app.admit()).await?;
     let work = async {
@@ -62,5 +81,5 @@ async fn prepare<R: WireRequest + Send + 'static>(
         .await
     };
     let prepared = bounds.run(work).await??;
-    Ok((Context { app, trace, bounds, _place: place }, prepared))
+    Ok((Relay { app, trace, bounds, place }, prepared))
 }

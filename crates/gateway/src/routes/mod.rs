@@ -18,11 +18,11 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-use crate::answer::MODEL;
 use crate::app::App;
 use crate::config::ConfigError;
 use crate::error::ApiError;
 use crate::observe::{REQUEST_ID, observe};
+use generate::MODEL;
 use tasks::{TASK, TASK_HASH};
 
 pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {

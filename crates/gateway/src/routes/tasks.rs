@@ -13,7 +13,7 @@ use bantam_types::openai::parse_fields;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::answer::MODEL;
+use super::generate::MODEL;
 use crate::app::App;
 use crate::body;
 use crate::error::ApiError;
