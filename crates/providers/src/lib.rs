@@ -1,0 +1,3 @@
+//! Upstream servers: what they speak, and how it becomes what a client speaks.
+
+pub mod wire;
