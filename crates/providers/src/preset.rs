@@ -1,0 +1,112 @@
+//! Known servers, so that a target needs no more than a name, a model and a key.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::TargetError;
+
+/// An API that a server can be called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// OpenAI chat completions.
+    Chat,
+    /// OpenAI completions of a prompt.
+    Completions,
+    /// OpenAI embeddings.
+    Embeddings,
+    /// OpenAI responses.
+    Responses,
+    /// Anthropic messages.
+    Messages,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Endpoint::Chat => "chat",
+            Endpoint::Completions => "completions",
+            Endpoint::Embeddings => "embeddings",
+            Endpoint::Responses => "responses",
+            Endpoint::Messages => "messages",
+        })
+    }
+}
+
+/// How a key is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// `x-api-key: KEY`, as Anthropic has it.
+    XApiKey,
+    /// `api-key: KEY`, as Azure has it.
+    ApiKey,
+    /// Not at all.
+    None,
+}
+
+/// What is known about a kind of server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Its name in the configuration.
+    #[serde(skip)]
+    pub name: String,
+    /// Where it is, up to what `paths` begin with; nothing where every installation has its own address.
+    pub base_url: Option<String>,
+    /// How a key is sent.
+    pub auth: Auth,
+    /// What stands after `base_url` for each API it has; `{model}` is the model's name upstream.
+    pub paths: BTreeMap<Endpoint, String>,
+    /// Headers of every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Parameters of every request's address.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// Path from the server's root that answers 200 when it is ready.
+    pub health: Option<String>,
+    /// The field that bounds an answer of chat, where it is not `max_tokens`.
+    pub max_tokens: Option<String>,
+}
+
+impl Preset {
+    /// Whether the server has this API itself.
+    #[must_use]
+    pub fn has(&self, endpoint: Endpoint) -> bool {
+        self.paths.contains_key(&endpoint)
+    }
+
+    /// All presets, by name.
+    ///
+    /// # Errors
+    /// When the compiled-in file is broken, which a test rules out.
+    pub fn all() -> Result<&'static BTreeMap<String, Preset>, TargetError> {
+        static ALL: OnceLock<Result<BTreeMap<String, Preset>, String>> = OnceLock::new();
+        let all = ALL.get_or_init(|| {
+            let mut all: BTreeMap<String, Preset> =
+                toml::from_str(include_str!("presets.toml")).map_err(|error| error.to_string())?;
+            for (name, preset) in &mut all {
+                preset.name.clone_from(name);
+            }
+            Ok(all)
+        });
+        all.as_ref().map_err(|why| TargetError::Presets { why: why.clone() })
+    }
+
+    /// The preset of a name.
+    ///
+    /// # Errors
+    /// [`TargetError::UnknownPreset`] with the names there are.
+    pub fn find(name: &str) -> Result<&'static Preset, TargetError> {
+        let all = Self::all()?;
+        all.get(name).ok_or_else(|| TargetError::UnknownPreset {
+            preset: name.to_owned(),
+            known: all.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
+    }
+}
