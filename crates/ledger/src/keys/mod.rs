@@ -1,0 +1,7 @@
+//! Virtual keys: what an application shows instead of a provider's key.
+
+mod record;
+mod secret;
+
+pub use record::{KeyChange, KeyRecord, NewKey, Scope};
+pub use secret::{KeyId, Secret};
