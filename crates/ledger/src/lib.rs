@@ -10,6 +10,7 @@ mod hex;
 pub mod keys;
 mod ledger;
 mod limits;
+pub mod prices;
 mod request;
 mod ticket;
 mod time;
