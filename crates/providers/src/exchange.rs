@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, Response, StatusCode};
@@ -212,7 +212,8 @@ impl Clock {
 
 /// A body that is still coming, under its times and limits.
 pub(crate) struct Streaming {
-    incoming: Incoming,
+    /// Gone when the body failed: that closes the connection.
+    incoming: Option<Incoming>,
     /// What came before the stream was handed over.
     first: Option<Bytes>,
     clock: Clock,
@@ -236,6 +237,7 @@ impl Streaming {
     fn new(incoming: Incoming, clock: Clock, limit: u64, flight: Flight) -> Self {
         let timer = Box::pin(sleep_until(clock.before_first_byte()));
         let status = StatusCode::OK;
+        let incoming = Some(incoming);
         Self { incoming, first: None, clock, timer, armed: true, taken: 0, limit, status, ended: false, flight }
     }
 
@@ -244,8 +246,8 @@ impl Streaming {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        while !self.ended {
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        while let Some(incoming) = self.incoming.as_mut().filter(|_| !self.ended) {
+            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
                 if !std::mem::replace(&mut self.armed, true) {
                     let next = self.clock.next(Instant::now());
                     self.timer.as_mut().reset(next);
@@ -289,6 +291,7 @@ impl Streaming {
 
     fn fail(&mut self, fault: Fault) -> Fault {
         self.ended = true;
+        self.incoming = None;
         self.flight.failed(&fault);
         fault
     }
@@ -317,7 +320,8 @@ impl Streaming {
         let mut all = BytesMut::new();
         let mut first_byte = None;
         let until = (Instant::now() + ERROR_BODY_TIME).min(self.clock.deadline);
-        while let Ok(Some(frame)) = timeout_at(until, http_body_util::BodyExt::frame(&mut self.incoming)).await {
+        let Some(incoming) = &mut self.incoming else { return (Bytes::new(), Instant::now()) };
+        while let Ok(Some(frame)) = timeout_at(until, incoming.frame()).await {
             let Ok(piece) = frame.map(|frame| frame.into_data().unwrap_or_default()) else { break };
             first_byte.get_or_insert_with(Instant::now);
             let room = (self.limit as usize).saturating_sub(all.len());

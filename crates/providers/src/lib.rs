@@ -10,6 +10,7 @@ pub mod answer;
 pub mod call;
 pub mod client;
 pub mod error;
+pub mod mock;
 pub mod plan;
 pub mod preset;
 pub mod target;

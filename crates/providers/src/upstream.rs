@@ -135,7 +135,7 @@ impl Upstream {
     fn admit(self: &Arc<Self>, place: OwnedSemaphorePermit, now: Instant) -> Option<Flight> {
         let ticket = locked(&self.breaker).admit(now)?;
         self.counters.attempts.fetch_add(1, Ordering::Relaxed);
-        Some(Flight { upstream: Arc::clone(self), ticket: Some(ticket), counted: false, _place: place })
+        Some(Flight { upstream: Arc::clone(self), ticket: Some(ticket), counted: false, place: Some(place) })
     }
 
     /// Waits for a place, unless too many wait. Nothing if the breaker opened meanwhile.
@@ -226,7 +226,8 @@ pub(crate) struct Flight {
     pub(crate) upstream: Arc<Upstream>,
     ticket: Option<Ticket>,
     counted: bool,
-    _place: OwnedSemaphorePermit,
+    /// Given back at the end, however long the caller keeps what it got.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Flight {
@@ -242,6 +243,7 @@ impl Flight {
         if !std::mem::replace(&mut self.counted, true) {
             counter(&self.upstream.counters).fetch_add(1, Ordering::Relaxed);
         }
+        self.place = None;
     }
 
     /// The first byte of a stream is there.
