@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Perplexity(cmd::perplexity::PerplexityArgs),
     /// Measure how fast a model runs on this machine
     Bench(cmd::bench::BenchArgs),
+    /// Stand in for an LLM server, for testing: no model, slow and faulty on command
+    Mock(cmd::mock::MockArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),
 }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => cmd::tokenize::run(args, &cli.globals),
         Command::Perplexity(args) => cmd::perplexity::run(args, &cli.globals),
         Command::Bench(args) => cmd::bench::run(args, &cli.globals),
+        Command::Mock(args) => cmd::mock::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };
     match outcome {

@@ -15,9 +15,20 @@ fn help(args: &[&str]) -> String {
 #[test]
 fn the_help_texts() {
     insta::assert_snapshot!("bantam", help(&[]));
-    for command in
-        ["run", "serve", "pull", "list", "show", "rm", "tokenize", "perplexity", "bench", "completions", "pilot"]
-    {
+    for command in [
+        "run",
+        "serve",
+        "pull",
+        "list",
+        "show",
+        "rm",
+        "tokenize",
+        "perplexity",
+        "bench",
+        "completions",
+        "pilot",
+        "mock",
+    ] {
         insta::assert_snapshot!(command, help(&[command]));
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod embed;
 pub(crate) mod grammar;
 pub(crate) mod list;
+pub(crate) mod mock;
 pub(crate) mod perplexity;
 pub(crate) mod pilot;
 pub(crate) mod pull;
