@@ -12,8 +12,8 @@ use bantam_providers::call::{Call, Delivery, Outbound, Refusal};
 use bantam_providers::client::{Reliability, Upstreams};
 use bantam_providers::mock::{Mock, MockConfig};
 use bantam_providers::plan::GroupConfig;
-use bantam_providers::preset::Endpoint;
 use bantam_providers::target::{Target, TargetConfig};
+use bantam_providers::wire::Api;
 use bytes::Bytes;
 use hyper::HeaderMap;
 
@@ -53,7 +53,7 @@ async fn measure(mock: &Mock, names: &[&str]) -> anyhow::Result<(f64, f64)> {
     let upstreams = Upstreams::new(names.iter().map(target).collect::<Result<_, _>>()?, Reliability::default())?;
     let plan = upstreams.plan(&[GroupConfig::new(names.iter().copied())])?;
     let outgoing = |_: &Target| -> Result<Outbound, Refusal> {
-        Ok(Outbound { endpoint: Endpoint::Chat, headers: HeaderMap::new(), body: Bytes::from_static(BODY.as_bytes()) })
+        Ok(Outbound { api: Api::Chat, headers: HeaderMap::new(), body: Bytes::from_static(BODY.as_bytes()) })
     };
     let some = || async {
         for _ in 0..CALLS / AT_ONE_TIME {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use tokio::time::Instant;
 
-use crate::preset::Endpoint;
 use crate::target::Target;
+use crate::wire::Api;
 
 /// One request to whichever target answers it.
 pub struct Call<'a> {
@@ -30,7 +30,7 @@ pub enum Delivery {
 #[derive(Clone, Debug)]
 pub struct Outbound {
     /// Which of the target's APIs.
-    pub endpoint: Endpoint,
+    pub api: Api,
     /// Headers to pass on. Credentials, `host` and those of the connection are never taken from here.
     pub headers: HeaderMap,
     /// The body, JSON.

@@ -129,10 +129,10 @@ pub enum Fault {
         content_type: String,
     },
     /// The target has no such API.
-    #[error("the target has no {endpoint} API")]
-    NoEndpoint {
+    #[error("the target has no {api} API")]
+    NoApi {
         /// The API wanted.
-        endpoint: crate::preset::Endpoint,
+        api: crate::wire::Api,
     },
     /// The request cannot be made for this target.
     #[error("{why}")]
@@ -160,7 +160,7 @@ impl Fault {
             | Fault::Deadline
             | Fault::BodyTooLarge { .. }
             | Fault::Redirect { .. }
-            | Fault::NoEndpoint { .. }
+            | Fault::NoApi { .. }
             | Fault::Refused { .. } => false,
         }
     }
@@ -182,7 +182,7 @@ impl Fault {
             Fault::BodyTooLarge { .. } => "body_too_large",
             Fault::Redirect { .. } => "redirect",
             Fault::NotApi { .. } => "not_api",
-            Fault::NoEndpoint { .. } => "no_endpoint",
+            Fault::NoApi { .. } => "no_api",
             Fault::Refused { .. } => "refused",
         }
     }

@@ -110,8 +110,8 @@ impl Exchange<'_> {
     }
 
     fn request(&self, target: &Target) -> Result<Request<Full<Bytes>>, Fault> {
-        let endpoint = self.outbound.endpoint;
-        let address = target.addresses.get(&endpoint).ok_or(Fault::NoEndpoint { endpoint })?;
+        let api = self.outbound.api;
+        let address = target.addresses.get(&api).ok_or(Fault::NoApi { api })?;
         let mut request = Request::new(Full::new(self.outbound.body.clone()));
         *request.method_mut() = hyper::Method::POST;
         *request.uri_mut() = address.clone();

@@ -3,40 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::error::TargetError;
-
-/// An API that a server can be called with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Endpoint {
-    /// OpenAI chat completions.
-    Chat,
-    /// OpenAI completions of a prompt.
-    Completions,
-    /// OpenAI embeddings.
-    Embeddings,
-    /// OpenAI responses.
-    Responses,
-    /// Anthropic messages.
-    Messages,
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Endpoint::Chat => "chat",
-            Endpoint::Completions => "completions",
-            Endpoint::Embeddings => "embeddings",
-            Endpoint::Responses => "responses",
-            Endpoint::Messages => "messages",
-        })
-    }
-}
+use crate::wire::Api;
 
 /// How a key is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Auth {
     /// `authorization: Bearer KEY`.
@@ -61,7 +34,7 @@ pub struct Preset {
     /// How a key is sent.
     pub auth: Auth,
     /// What stands after `base_url` for each API it has; `{model}` is the model's name upstream.
-    pub paths: BTreeMap<Endpoint, String>,
+    pub paths: BTreeMap<Api, String>,
     /// Headers of every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -77,8 +50,8 @@ pub struct Preset {
 impl Preset {
     /// Whether the server has this API itself.
     #[must_use]
-    pub fn has(&self, endpoint: Endpoint) -> bool {
-        self.paths.contains_key(&endpoint)
+    pub fn has(&self, api: Api) -> bool {
+        self.paths.contains_key(&api)
     }
 
     /// All presets, by name.

@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::error::TargetError;
-use crate::preset::{Auth, Endpoint, Preset};
+use crate::preset::{Auth, Preset};
+use crate::wire::Api;
 
 /// Most bytes of a key: a larger file is not one.
 const MAX_KEY: u64 = 16 << 10;
@@ -56,7 +57,7 @@ pub struct TargetConfig {
     pub query: BTreeMap<String, String>,
     /// Paths of further APIs, over the preset's.
     #[serde(default)]
-    pub paths: BTreeMap<Endpoint, String>,
+    pub paths: BTreeMap<Api, String>,
     /// Where unencrypted requests may go.
     #[serde(default)]
     pub plain_http: PlainHttp,
@@ -188,7 +189,7 @@ pub struct Target {
     /// Where unencrypted requests may go.
     pub plain_http: PlainHttp,
     pub(crate) base: Uri,
-    pub(crate) addresses: BTreeMap<Endpoint, Uri>,
+    pub(crate) addresses: BTreeMap<Api, Uri>,
     pub(crate) headers: HeaderMap,
     pub(crate) health: Option<(Uri, HealthCheck)>,
 }
@@ -207,8 +208,8 @@ impl fmt::Debug for Target {
 impl Target {
     /// Whether the server has this API itself.
     #[must_use]
-    pub fn has(&self, endpoint: Endpoint) -> bool {
-        self.addresses.contains_key(&endpoint)
+    pub fn has(&self, api: Api) -> bool {
+        self.addresses.contains_key(&api)
     }
 
     /// Where it is.
@@ -271,8 +272,8 @@ impl TargetConfig {
         }
         let base = self.base(preset)?;
         let mut addresses = BTreeMap::new();
-        for (&endpoint, path) in preset.paths.iter().chain(&self.paths) {
-            addresses.insert(endpoint, self.address(preset, &base, path)?);
+        for (&api, path) in preset.paths.iter().chain(&self.paths) {
+            addresses.insert(api, self.address(preset, &base, path)?);
         }
         Ok(Target {
             name: self.name.clone(),

@@ -277,7 +277,7 @@ impl Flight {
 
     pub(crate) fn failed(&mut self, fault: &Fault) {
         let health = match fault {
-            Fault::Deadline | Fault::NoEndpoint { .. } | Fault::Refused { .. } | Fault::BodyTooLarge { .. } => {
+            Fault::Deadline | Fault::NoApi { .. } | Fault::Refused { .. } | Fault::BodyTooLarge { .. } => {
                 Health::Unknown
             }
             _ => Health::Bad,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bantam_providers::answer::Outcome;
 use bantam_providers::call::{Call, Delivery, Outbound, Refusal};
 use bantam_providers::error::{CallErrorKind, Fault};
-use bantam_providers::preset::Endpoint;
 use bantam_providers::target::{Target, TargetConfig};
+use bantam_providers::wire::Api;
 use futures::StreamExt;
 use hyper::HeaderMap;
 use tokio::net::TcpListener;
@@ -131,11 +131,11 @@ async fn an_api_that_a_target_does_not_have_is_not_called() {
     let mock = mock("").await;
     let upstreams = upstreams(&[config("a", &mock)]);
     let outgoing = |_: &Target| -> Result<Outbound, Refusal> {
-        Ok(Outbound { endpoint: Endpoint::Messages, headers: HeaderMap::new(), body: "{}".into() })
+        Ok(Outbound { api: Api::Messages, headers: HeaderMap::new(), body: "{}".into() })
     };
     let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG };
     let error = upstreams.call(&plan(&upstreams, "a"), call).await.unwrap_err();
-    assert_eq!(story(&error.attempts), ["a no_endpoint told"]);
+    assert_eq!(story(&error.attempts), ["a no_api told"]);
     assert_eq!(mock.stats().connections, 0);
 }
 

@@ -4,8 +4,9 @@ use std::io::Write;
 
 use bantam_providers::call::{Call, Delivery, Outbound, Refusal};
 use bantam_providers::mock::{Mock, MockConfig};
-use bantam_providers::preset::{Endpoint, Preset};
+use bantam_providers::preset::Preset;
 use bantam_providers::target::{PlainHttp, Target, TargetConfig};
+use bantam_providers::wire::Api;
 use hyper::HeaderMap;
 use serde_json::json;
 use tokio::time::Instant;
@@ -28,9 +29,9 @@ async fn keys_are_sent_as_the_preset_says_and_never_printed() {
         target.key_file = Some(file.path().to_owned());
         let resolved = target.resolve().unwrap();
         let upstreams = upstreams(&[target.clone()]);
-        let endpoint = if preset == "anthropic" { Endpoint::Messages } else { Endpoint::Chat };
+        let api = if preset == "anthropic" { Api::Messages } else { Api::Chat };
         let outgoing =
-            |target: &Target| -> Result<Outbound, Refusal> { Ok(Outbound { endpoint, ..chat(target, &json!({})) }) };
+            |target: &Target| -> Result<Outbound, Refusal> { Ok(Outbound { api, ..chat(target, &json!({})) }) };
         let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG };
         let answer = upstreams.call(&plan(&upstreams, "a"), call).await.unwrap();
         assert_eq!(answer.status, 200, "{preset}");
@@ -123,7 +124,7 @@ fn every_preset_makes_a_target() {
             target.health = Some(Default::default());
         }
         let target = target.resolve().unwrap();
-        assert!(target.has(Endpoint::Chat) || target.has(Endpoint::Messages), "{name}");
+        assert!(target.has(Api::Chat) || target.has(Api::Messages), "{name}");
         assert!(target.preset.base_url.as_ref().is_none_or(|url| url.starts_with("https://") || name == "ollama"));
     }
 }
@@ -155,7 +156,7 @@ fn wrong_fields_are_named() {
         ("key_env: the environment variable BANTAM_NO_SUCH_KEY", &|t| t.key_env = Some("BANTAM_NO_SUCH_KEY".into())),
         ("key_file: /nowhere/key:", &|t| t.key_file = Some("/nowhere/key".into())),
         ("headers: x y:", &|t| drop(t.headers.insert("x y".into(), "1".into()))),
-        ("paths: 'chat' does not begin with /", &|t| drop(t.paths.insert(Endpoint::Chat, "chat".into()))),
+        ("paths: 'chat' does not begin with /", &|t| drop(t.paths.insert(Api::Chat, "chat".into()))),
     ];
     for (message, make) in wrong {
         let error = change(make).unwrap_err();

@@ -8,8 +8,8 @@ use bantam_providers::client::{Reliability, Upstreams};
 use bantam_providers::error::CallError;
 use bantam_providers::mock::{Mock, MockConfig};
 use bantam_providers::plan::{GroupConfig, Plan};
-use bantam_providers::preset::Endpoint;
 use bantam_providers::target::{Target, TargetConfig};
+use bantam_providers::wire::Api;
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -54,7 +54,7 @@ pub(crate) fn chat(target: &Target, request: &Value) -> Outbound {
     if body["model"].is_null() {
         body["model"] = Value::from(target.model.clone());
     }
-    Outbound { endpoint: Endpoint::Chat, headers: HeaderMap::new(), body: body.to_string().into() }
+    Outbound { api: Api::Chat, headers: HeaderMap::new(), body: body.to_string().into() }
 }
 
 /// A chat request with these fields.
