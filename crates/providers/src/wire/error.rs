@@ -101,7 +101,6 @@ impl WireError {
         Self::Answer { path: path.into(), why: why.into() }
     }
 
-    #[allow(dead_code, reason = "for the translations")]
     pub(super) fn unsupported(path: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Unsupported { path: path.into(), why: why.into() }
     }
@@ -110,7 +109,6 @@ impl WireError {
         Self::Field { path: path.into(), why: why.into() }
     }
 
-    #[allow(dead_code, reason = "for the translations")]
     /// The same fault seen in an answer: fields of answers are read as fields of requests are.
     pub(super) fn in_answer(self) -> Self {
         match self {

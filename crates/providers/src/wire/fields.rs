@@ -50,13 +50,13 @@ impl Fields {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Where this object stands.
-    pub(super) fn place(&self) -> &str {
-        if self.path.is_empty() { "." } else { &self.path }
-    }
-
     pub(super) fn has(&self, key: &str) -> bool {
         self.map.get(key).is_some_and(|v| !v.is_null())
+    }
+
+    /// The `type` of an object, left where it is.
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.map.get("type").and_then(Value::as_str)
     }
 
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
@@ -113,6 +113,10 @@ impl Fields {
         objects(&self.path(key), list).map(Some)
     }
 
+    pub(super) fn required_objects(&mut self, key: &str) -> Result<Vec<Fields>, WireError> {
+        self.objects(key)?.ok_or_else(|| self.missing(key))
+    }
+
     pub(super) fn object(&mut self, key: &str) -> Result<Option<Fields>, WireError> {
         self.take(key).map(|value| Fields::at(self.path(key), value)).transpose()
     }
@@ -142,6 +146,16 @@ impl Fields {
             Some(value) if !same(&value, idle) => Err(WireError::unsupported(self.path(key), why)),
             _ => Ok(()),
         }
+    }
+
+    /// The refusal of something that stands at a field.
+    pub(super) fn unsupported(&self, key: &str, why: impl Into<String>) -> WireError {
+        WireError::unsupported(self.path(key), why)
+    }
+
+    /// The refusal of the value of a field.
+    pub(super) fn invalid(&self, key: &str, why: impl Into<String>) -> WireError {
+        WireError::field(self.path(key), why)
     }
 
     /// Moves a field to `out`, under another name.

@@ -11,3 +11,8 @@ pub(super) fn stem<'a>(given: Option<&'a str>, fallback: &'a str) -> &'a str {
     let given = given.filter(|id| !id.is_empty()).unwrap_or(fallback);
     ["chatcmpl-", "msg_", "resp_"].iter().find_map(|p| given.strip_prefix(p)).unwrap_or(given)
 }
+
+/// The id of a call to which the server gave none.
+pub(super) fn call(stem: &str, index: usize) -> String {
+    format!("call_{stem}_{index}")
+}

@@ -9,12 +9,11 @@
 //!
 //! Nothing here does input or output, and every function gives the same result for the same input.
 
+mod answer;
 mod api;
 mod error;
 mod fault;
-#[allow(dead_code, reason = "for the translations")]
 mod fields;
-#[allow(dead_code, reason = "for the translations")]
 mod ids;
 mod options;
 pub mod probe;
@@ -23,7 +22,7 @@ mod response;
 mod sse;
 mod stream;
 pub mod texts;
-#[allow(dead_code, reason = "for the translations")]
+mod thinking;
 mod usage;
 
 pub use api::Api;

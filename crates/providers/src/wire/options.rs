@@ -62,4 +62,9 @@ impl AnswerOptions {
             echo,
         }
     }
+
+    /// What to call the model of an answer that the server calls so.
+    pub(super) fn model_or(&self, given: Option<String>) -> String {
+        self.model.clone().or(given).unwrap_or_default()
+    }
 }

@@ -1,4 +1,6 @@
 //! Translation between APIs, from bytes to bytes.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod bodies;
 mod sse;
+mod streams;
