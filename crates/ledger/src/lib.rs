@@ -5,6 +5,7 @@
 //! dies, becomes an entry too, charged with what was reserved.
 
 mod config;
+pub mod cost;
 mod error;
 mod hex;
 pub mod keys;

@@ -99,13 +99,23 @@ impl Price {
     /// Parts of a count that exceed the whole are cut to it, for servers err.
     #[must_use]
     pub fn cost(&self, tokens: &TokenCounts) -> NanoDollars {
-        self.charge(self.tiers.at(tokens.input), tokens)
+        self.sum(tokens.input, tokens, 1)
     }
 
     /// The same where answers may take a day, if the provider has a price for that.
     #[must_use]
     pub fn batch_cost(&self, tokens: &TokenCounts) -> Option<NanoDollars> {
-        self.batch.as_ref().map(|batch| self.charge(batch.at(tokens.input), tokens))
+        self.batch_sum(tokens.input, tokens, 1)
+    }
+
+    /// What several requests with such a prompt and these tokens together cost, rounded once.
+    pub(crate) fn sum(&self, prompt: u64, tokens: &TokenCounts, requests: u64) -> NanoDollars {
+        self.charge(self.tiers.at(prompt), tokens, requests)
+    }
+
+    /// The same where answers may take a day.
+    pub(crate) fn batch_sum(&self, prompt: u64, tokens: &TokenCounts, requests: u64) -> Option<NanoDollars> {
+        self.batch.as_ref().map(|batch| self.charge(batch.at(prompt), tokens, requests))
     }
 
     /// The most that a request with this prompt and at most `max_tokens` generated may cost: nothing cached, everything at its dearest.
@@ -115,7 +125,7 @@ impl Price {
         let input = rates.input.max(rates.cached.unwrap_or_default()).max(rates.cache_written.unwrap_or_default());
         let output = rates.output.max(rates.reasoning.unwrap_or_default());
         let tokens = TokenCounts { input: prompt_tokens, output: max_tokens, ..TokenCounts::default() };
-        self.charge(&Rates { input, output, ..Rates::default() }, &tokens)
+        self.charge(&Rates { input, output, ..Rates::default() }, &tokens, 1)
     }
 
     /// The rates of a request with so long a prompt.
@@ -124,12 +134,12 @@ impl Price {
         *self.tiers.at(prompt_tokens)
     }
 
-    fn charge(&self, rates: &Rates, tokens: &TokenCounts) -> NanoDollars {
+    fn charge(&self, rates: &Rates, tokens: &TokenCounts, requests: u64) -> NanoDollars {
         let cached = tokens.cached.min(tokens.input);
         let written = tokens.cache_written.min(tokens.input - cached);
         let reasoning = tokens.reasoning.min(tokens.output);
         // Each product is below 10^14 x 2^64 < 2^111.
-        let femtos = self.request.times(1)
+        let femtos = self.request.times(requests)
             + rates.input.times(tokens.input - cached - written)
             + rates.cached.unwrap_or(rates.input).times(cached)
             + rates.cache_written.unwrap_or(rates.input).times(written)
