@@ -59,17 +59,24 @@ fn what_clients_get() {
     }
 }
 
+/// A stream is translated event by event, so what is cut anywhere has to give the same events.
 #[test]
 fn cuts_at_any_byte_change_nothing() {
+    let parse = |pieces: &[&[u8]]| {
+        let (mut parser, mut events) = (SseParser::default(), Vec::new());
+        pieces.iter().for_each(|piece| parser.push(piece, &mut events).unwrap());
+        events
+    };
     for (name, from, stream) in STREAMS {
         let crlf = stream.replace('\n', "\r\n");
-        for to in CLIENTS.into_iter().filter(|to| to.can_reach(from)) {
-            let whole = translate([stream.as_bytes()], from, to);
+        let whole = parse(&[stream.as_bytes()]);
+        for stream in [stream, &crlf] {
             for at in 0..stream.len() {
                 let (left, right) = stream.as_bytes().split_at(at);
-                assert_eq!(translate([left, right], from, to), whole, "{name} to {to} cut at {at}");
+                assert_eq!(parse(&[left, right]), whole, "{name} cut at {at}");
             }
-            for stream in [stream, &crlf] {
+            for to in CLIENTS.into_iter().filter(|to| to.can_reach(from)) {
+                let whole = translate([stream.as_bytes()], from, to);
                 assert_eq!(translate(stream.as_bytes().chunks(1), from, to), whole, "{name} to {to} byte by byte");
             }
         }
@@ -82,7 +89,7 @@ fn no_cut_stream_ends_well() {
     for (name, from, stream) in STREAMS {
         for to in CLIENTS.into_iter().filter(|to| to.can_reach(from)) {
             // Without the blank line after it the end event was not sent.
-            for at in 0..stream.len() {
+            for at in (0..stream.len()).filter(|at| stream.as_bytes()[*at] == b'\n') {
                 let (out, end) = translate([&stream.as_bytes()[..at]], from, to);
                 assert!(matches!(end, Err(WireError::Truncated { .. })), "{name} to {to} until {at}: {end:?}");
                 let ended = |e: &SseEvent| {
