@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Bench(cmd::bench::BenchArgs),
     /// Stand in for an LLM server, for testing: no model, slow and faulty on command
     Mock(cmd::mock::MockArgs),
+    /// What a workload costs here and elsewhere
+    Cost(cmd::cost::CostArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),
 }

@@ -8,12 +8,14 @@ mod latency;
 mod plot;
 mod reliability;
 mod risk;
+mod staircase;
 
 pub use confusion::confusion;
 pub use intervals::{IntervalRow, intervals};
 pub use latency::latency;
 pub use reliability::reliability;
 pub use risk::{RiskCurve, risk_coverage};
+pub use staircase::{CostCurve, monthly_cost};
 
 /// Colours that can be told apart by most people with a colour vision deficiency (after Wong 2011), on white and on black.
 const BLUE: &str = "#2b78c2";

@@ -140,6 +140,20 @@ impl Scenario {
 }
 
 impl Workload {
+    /// So many requests with such prompts and answers, and everything else as usual.
+    #[must_use]
+    pub fn new(requests_per_day: f64, input_tokens: f64, output_tokens: f64) -> Self {
+        Self {
+            requests_per_day,
+            input_tokens,
+            output_tokens,
+            cached_share: 0.0,
+            peak_factor: default_peak(),
+            latency_s: None,
+            escalated_share: 0.0,
+        }
+    }
+
     /// The work that was recorded: from the first request to the last, and the busiest hour of the clock. Nothing without requests over
     /// two hours at least, for an hour has no busiest one.
     #[must_use]
@@ -157,13 +171,13 @@ impl Workload {
         let span = (last - first + 1) as f64;
         let busiest = hours.values().copied().fold(0.0, f64::max);
         (span >= 2.0 && input > 0.0).then(|| Self {
-            requests_per_day: (requests / span * 24.0).clamp(1.0, MAX_REQUESTS),
-            input_tokens: (input / requests).max(1.0),
-            output_tokens: output / requests,
             cached_share: cached / input,
             peak_factor: (busiest * span / requests).clamp(1.0, 24.0),
-            latency_s: None,
-            escalated_share: 0.0,
+            ..Self::new(
+                (requests / span * 24.0).clamp(1.0, MAX_REQUESTS),
+                (input / requests).max(1.0),
+                output / requests,
+            )
         })
     }
 }

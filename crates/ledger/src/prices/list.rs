@@ -42,7 +42,7 @@ impl PriceList {
 
     /// Sets one model's price, which may be nothing: whoever calls this means it.
     pub fn insert(&mut self, model: &str, price: Price) {
-        self.models.insert(model.to_lowercase(), (model.to_owned(), Listed::Priced(price)));
+        self.models.insert(model.to_lowercase(), (model.to_owned(), Listed::Priced(Box::new(price))));
     }
 
     /// When the prices were read, where the list says so.

@@ -36,7 +36,7 @@ pub(super) struct Parsed {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Listed {
     /// A price.
-    Priced(Price),
+    Priced(Box<Price>),
     /// Prices of other things than tokens.
     NotByToken,
     /// That everything is at 0.
@@ -142,7 +142,7 @@ impl Entry<'_> {
         Ok(match tiers.map(|tiers| Price { tiers, ..price }) {
             None => Listed::NotByToken,
             Some(price) if price.is_zero() => Listed::Zero,
-            Some(price) => Listed::Priced(price),
+            Some(price) => Listed::Priced(Box::new(price)),
         })
     }
 
@@ -290,7 +290,7 @@ mod tests {
 
     fn priced(keys: &str) -> Price {
         match one(keys).unwrap() {
-            Listed::Priced(price) => price,
+            Listed::Priced(price) => *price,
             other => panic!("{other:?}"),
         }
     }
