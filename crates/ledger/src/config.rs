@@ -31,7 +31,7 @@ impl LedgerConfig {
     #[must_use]
     pub fn sqlite(path: &Path) -> Self {
         Self {
-            store: Store::Sqlite { path: path.to_owned(), durability: Durability::Process },
+            store: Store::Sqlite { path: path.to_owned(), durability: Durability::Process, max_bytes: None },
             bodies: BodyStorage::None,
             retention: Retention::default(),
             signing_key: path.with_extension("key"),
@@ -61,6 +61,8 @@ pub enum Store {
         path: PathBuf,
         /// What a committed entry survives.
         durability: Durability,
+        /// The most bytes the file may have. Where it is full, requests are refused until something is purged.
+        max_bytes: Option<u64>,
     },
     /// A database that several processes share. Each writes a chain of its own; budgets are shared.
     Postgres {
@@ -73,9 +75,7 @@ pub enum Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite { path, durability } => {
-                f.debug_struct("Sqlite").field("path", path).field("durability", durability).finish()
-            }
+            Self::Sqlite { path, .. } => f.debug_struct("Sqlite").field("path", path).finish_non_exhaustive(),
             Self::Postgres { .. } => f.debug_struct("Postgres").finish_non_exhaustive(),
         }
     }

@@ -72,6 +72,9 @@ pub enum LedgerError {
         /// The request.
         id: uuid::Uuid,
     },
+    /// Another process changed the same thing first.
+    #[error("it was changed by another process in the meantime; look at it and try again")]
+    Conflict,
     /// The body was encrypted with another key.
     #[error("the body was encrypted with key {needed}; give that key")]
     WrongKey {

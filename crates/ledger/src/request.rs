@@ -196,3 +196,20 @@ pub struct EntryReceipt {
     /// Its hash.
     pub hash: Hash,
 }
+
+impl Serialize for Hash {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let mut hash = [0; 32];
+        match crate::hex::decode(&text, &mut hash) {
+            true => Ok(Self(hash)),
+            false => Err(serde::de::Error::custom("a digest has 64 hexadecimal digits")),
+        }
+    }
+}

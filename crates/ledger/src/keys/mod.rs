@@ -1,6 +1,7 @@
 //! Virtual keys: what an application shows instead of a provider's key.
 
 mod record;
+pub(crate) mod registry;
 mod secret;
 
 pub use record::{KeyChange, KeyRecord, NewKey, Scope};

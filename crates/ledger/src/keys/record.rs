@@ -104,6 +104,12 @@ impl KeyRecord {
         self.models.is_empty() || self.models.contains(model)
     }
 
+    /// Whether it may be used at this moment.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
+    }
+
     /// Whether it is for this.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {

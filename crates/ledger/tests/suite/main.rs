@@ -1,0 +1,7 @@
+//! The ledger from outside, on SQLite and, where its programs are installed, on a private Postgres cluster.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod audit;
+mod requests;
+mod store;
