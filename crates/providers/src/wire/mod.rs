@@ -19,6 +19,7 @@ mod options;
 pub mod probe;
 mod request;
 mod response;
+pub mod rewrite;
 mod sse;
 mod stream;
 pub mod texts;

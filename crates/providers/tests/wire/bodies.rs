@@ -420,6 +420,8 @@ fn a_chat_answer_becomes_messages_and_responses() {
                       "output_tokens": 4, "output_tokens_details": {"thinking_tokens": 2}},
         })
     );
+    let mut answer = answer;
+    answer["choices"][0]["logprobs"] = json!({"content": [{"token": "Hi", "logprob": -0.5, "bytes": null, "top_logprobs": [{"token": "H", "logprob": -1}]}]});
     let asked = json!({"model": "auto", "input": "x", "temperature": 0.5, "metadata": {"k": "v"}, "tools": [{"type": "function"}]});
     let options = AnswerOptions { created: 9, ..AnswerOptions::of(Api::Responses, &asked, "req") };
     let out = response(answer, Api::Chat, Api::Responses, &options).unwrap();
@@ -431,6 +433,11 @@ fn a_chat_answer_becomes_messages_and_responses() {
     );
     let kinds: Vec<&str> = out["output"].as_array().unwrap().iter().filter_map(|i| i["type"].as_str()).collect();
     assert_eq!(kinds, ["reasoning", "message", "function_call"]);
+    assert_eq!(
+        out["output"][1]["content"][0]["logprobs"],
+        json!([{"token": "Hi", "logprob": -0.5, "bytes": [72, 105],
+                "top_logprobs": [{"token": "H", "logprob": -1, "bytes": [72]}]}])
+    );
     assert_eq!(out["usage"]["input_tokens_details"]["cached_tokens"], 6);
     assert_eq!(out["usage"]["output_tokens_details"]["reasoning_tokens"], 2);
 }

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod looks;
+mod rewrites;
 mod round_trips;
 mod sse;
 mod streams;

@@ -192,7 +192,7 @@ fn values(events: &[SseEvent]) -> Vec<Value> {
 }
 
 /// Puts Anthropic's events together as its client does.
-fn message_of(events: &[SseEvent]) -> Value {
+pub(crate) fn message_of(events: &[SseEvent]) -> Value {
     let mut message = Value::Null;
     let mut inputs = Vec::new();
     for event in values(events) {
@@ -264,7 +264,7 @@ fn events_of(message: &Value, step: usize) -> Vec<Value> {
 }
 
 /// Puts chunks together as OpenAI's client does.
-fn completion_of(events: &[SseEvent]) -> Value {
+pub(crate) fn completion_of(events: &[SseEvent]) -> Value {
     let mut message = json!({"role": "assistant", "content": null, "refusal": null});
     let (mut finish, mut usage) = (Value::Null, Value::Null);
     for chunk in values(events) {
@@ -317,7 +317,7 @@ fn completion(whole: &Value) -> Value {
 }
 
 /// The output of a response, with the messages and calls of the whole one: their order is that of chat's fields.
-fn response_of(events: &[SseEvent]) -> Value {
+pub(crate) fn response_of(events: &[SseEvent]) -> Value {
     values(events).pop().unwrap()["response"].clone()
 }
 

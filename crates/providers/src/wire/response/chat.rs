@@ -29,7 +29,7 @@ pub(super) fn read(body: Value, options: &AnswerOptions) -> Result<Reply, WireEr
     if let Some(mut logprobs) = choice.object("logprobs")?
         && let Some(text) = blocks.iter_mut().find(|b| b.kind == Kind::Text)
     {
-        text.logprobs = logprobs.list("content")?.unwrap_or_default();
+        text.logprobs = read_logprobs(&mut logprobs)?;
     }
     if let Some(refusal) = message.text("refusal")?.filter(|r| !r.is_empty()) {
         blocks.push(Block::new(Kind::Refusal, refusal));
@@ -49,6 +49,26 @@ pub(super) fn read(body: Value, options: &AnswerOptions) -> Result<Reply, WireEr
         blocks.push(Block::new(Kind::Call { id, name }, arguments));
     }
     Ok(Reply { id, model, created, blocks, finish, usage })
+}
+
+/// Log probabilities of tokens. Responses want the bytes of each, which chat servers may leave out.
+pub(in crate::wire) fn read_logprobs(logprobs: &mut Fields) -> Result<Vec<Value>, WireError> {
+    let mut list = logprobs.list("content")?.unwrap_or_default();
+    for token in &mut list {
+        fill_bytes(token);
+        token.get_mut("top_logprobs").and_then(Value::as_array_mut).into_iter().flatten().for_each(fill_bytes);
+    }
+    Ok(list)
+}
+
+fn fill_bytes(token: &mut Value) {
+    if let Some(object) = token.as_object_mut()
+        && object.get("bytes").is_none_or(Value::is_null)
+    {
+        let text = object.get("token").and_then(Value::as_str).unwrap_or_default();
+        let bytes = text.as_bytes().into();
+        object.insert("bytes".into(), bytes);
+    }
 }
 
 /// Signed blocks of thinking if there are any, else the plain text of it under either of its names.

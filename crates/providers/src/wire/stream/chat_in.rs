@@ -6,7 +6,7 @@ use super::sequence::{Key, Sequence, Step};
 use crate::wire::answer::{Finish, Kind};
 use crate::wire::fields::Fields;
 use crate::wire::probe::Usage;
-use crate::wire::response::chat::{read_content, thinking_block};
+use crate::wire::response::chat::{read_content, read_logprobs, thinking_block};
 use crate::wire::thinking::is_signed;
 use crate::wire::{Api, WireError, ids};
 
@@ -59,7 +59,7 @@ impl ChatReader {
         }
         if let Some(delta) = choice.object("delta")? {
             let logprobs = match choice.object("logprobs")? {
-                Some(mut logprobs) => logprobs.list("content")?.unwrap_or_default(),
+                Some(mut logprobs) => read_logprobs(&mut logprobs)?,
                 None => Vec::new(),
             };
             self.delta(delta, logprobs, out)?;
