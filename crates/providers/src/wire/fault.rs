@@ -39,8 +39,19 @@ impl From<&WireError> for ApiFault {
     }
 }
 
+/// An error of a server as its client is told. That our own key or account was refused is nothing that the client can
+/// mend, and what servers say then may hold a part of the key.
 impl From<&UpstreamError> for ApiFault {
     fn from(error: &UpstreamError) -> Self {
+        if matches!(error.status, 401..=403 | 407) {
+            return Self {
+                status: 502,
+                kind: openai_kind(502).into(),
+                message: format!("the upstream refused this server's credentials (status {})", error.status),
+                code: Some("upstream_credentials".into()),
+                param: None,
+            };
+        }
         Self {
             status: error.status,
             kind: openai_kind(error.status).into(),

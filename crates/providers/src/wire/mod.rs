@@ -30,7 +30,7 @@ pub use api::Api;
 pub use error::WireError;
 pub use fault::{ApiFault, UpstreamError, error_body, error_event, upstream_error};
 pub use options::AnswerOptions;
-pub use request::{DEFAULT_MAX_TOKENS, request};
+pub use request::{DEFAULT_MAX_TOKENS, ask_for_usage, request};
 pub use response::response;
 pub use sse::{MAX_EVENT_BYTES, SseEvent, SseParser};
 pub use stream::{MAX_ANSWER_BYTES, Outcome, Stream};

@@ -1,6 +1,6 @@
 //! Whole bodies: what becomes of each field, what is refused by name, and round trips.
 
-use bantam_providers::wire::{AnswerOptions, Api, DEFAULT_MAX_TOKENS, WireError, request, response};
+use bantam_providers::wire::{AnswerOptions, Api, DEFAULT_MAX_TOKENS, WireError, ask_for_usage, request, response};
 use serde_json::{Value, json};
 
 use crate::streams::options;
@@ -468,4 +468,23 @@ fn broken_answers_are_typed() {
     // An answer that was cut off says so, and its call has no arguments.
     let cut = response(chat_answer(call(json!("{\"a")), "length"), Api::Chat, Api::Messages, &options()).unwrap();
     assert_eq!((&cut["stop_reason"], &cut["content"][0]["input"]), (&json!("max_tokens"), &json!({})));
+}
+
+#[test]
+fn usage_is_asked_for_where_a_stream_can_tell_it() {
+    for (api, body, options) in [
+        (Api::Chat, json!({"stream": true}), json!({"include_usage": true})),
+        (Api::Completions, json!({"stream": true, "stream_options": null}), json!({"include_usage": true})),
+        (
+            Api::Chat,
+            json!({"stream": true, "stream_options": {"include_usage": false, "x": 1}}),
+            json!({"include_usage": true, "x": 1}),
+        ),
+        (Api::Chat, json!({"stream": false}), Value::Null),
+        (Api::Messages, json!({"stream": true}), Value::Null),
+    ] {
+        let mut body = body;
+        ask_for_usage(&mut body, api);
+        assert_eq!(body.get("stream_options").cloned().unwrap_or_default(), options);
+    }
 }

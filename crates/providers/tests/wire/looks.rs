@@ -218,6 +218,10 @@ fn errors_have_the_shape_of_each_api() {
     let fault = ApiFault::from(&refused);
     assert_eq!((fault.status, fault.kind.as_str(), fault.param.as_deref()), (400, "invalid_request_error", Some("n")));
     assert_eq!(ApiFault::from(&WireError::NotUtf8).status, 502);
+    // Whose key was refused is not the client's, and its beginning is not for it to see.
+    let refused = upstream_error(401, br#"{"error":{"message":"Incorrect API key provided: sk-abc***"}}"#);
+    let fault = ApiFault::from(&refused);
+    assert!(fault.status == 502 && !fault.message.contains("sk-"), "{fault:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod messages_to_chat;
 mod parts;
 mod responses_to_chat;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::responses_to_chat::Reasoning;
 use super::thinking::forget_foreign;
@@ -33,5 +33,18 @@ pub fn request(mut body: Value, from: Api, to: Api) -> Result<Value, WireError> 
                 .map_err(responses_to_chat::name_fields)
         }
         _ => Err(WireError::Pair { client: from, upstream: to }),
+    }
+}
+
+/// Has a streamed answer of the server's API tell its usage, so that it can be counted whether its client asked or not;
+/// [`super::Stream`] keeps it from clients that did not. Not every server knows the option.
+pub fn ask_for_usage(body: &mut Value, upstream: Api) {
+    if !matches!(upstream, Api::Chat | Api::Completions) || body.get("stream") != Some(&Value::Bool(true)) {
+        return;
+    }
+    let Some(body) = body.as_object_mut() else { return };
+    match body.get_mut("stream_options").and_then(Value::as_object_mut) {
+        Some(options) => drop(options.insert("include_usage".into(), true.into())),
+        None => drop(body.insert("stream_options".into(), json!({"include_usage": true}))),
     }
 }
