@@ -42,7 +42,10 @@ struct Args {
     /// Seconds that are measured
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Seconds before that
+    /// Seconds after them in which answers may still come; what has none then has failed
+    #[arg(long, default_value_t = 10.0)]
+    drain: f64,
+    /// Seconds before the measured ones
     #[arg(long, default_value_t = 2.0)]
     warmup: f64,
     /// Header of every request, such as 'authorization: Bearer sk-1'; may be given several times
@@ -227,8 +230,11 @@ async fn run(load: Rc<Load>, start: Instant) -> anyhow::Result<()> {
             }
         })
     });
-    for worker in workers.collect::<Vec<_>>() {
-        worker.await?;
+    let all = futures::future::try_join_all(workers.collect::<Vec<_>>());
+    let end = load.until + Duration::from_secs_f64(load.args.drain);
+    // Those that hang are counted by who is missing.
+    if let Ok(ended) = tokio::time::timeout_at(end.into(), all).await {
+        ended?;
     }
     Ok(())
 }
@@ -274,6 +280,12 @@ fn main() -> anyhow::Result<()> {
     });
     LocalSet::new().block_on(&runtime, run(Rc::clone(&load), start))?;
     let results = &mut *load.results.borrow_mut();
+    let wanted = load.args.rate.map_or(0, |rate| (rate * load.args.seconds) as u64);
+    let missing = wanted.saturating_sub(results.ok + results.errors.values().sum::<u64>());
+    // The first and the last may fall on either side of the measured time.
+    if missing > 1 {
+        results.errors.insert("no answer in time".to_owned(), missing);
+    }
     let failed: u64 = results.errors.values().sum();
     // An answer that is late counts for the time until it came.
     let seconds = load.args.seconds.max((Instant::now() - load.from).as_secs_f64());

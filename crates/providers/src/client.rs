@@ -50,15 +50,38 @@ impl Upstreams {
     /// Sets targets up; nothing is called yet but for health checks. Must run inside a tokio runtime with time and I/O enabled.
     ///
     /// # Errors
-    /// [`TargetError::Duplicate`], and [`TargetError::Tls`] where a target is encrypted and the system has no certificates.
+    /// [`TargetError::Duplicate`], and [`TargetError::Tls`] where a target is encrypted and there are no certificates.
     pub fn new(targets: Vec<Target>, config: Reliability) -> Result<Self, TargetError> {
-        let encrypted = targets.iter().any(|target| target.base.scheme_str() == Some("https"));
-        let tls = if encrypted { Some(connect::tls()?) } else { None };
+        Self::set_up(targets, config, &BTreeMap::new())
+    }
+
+    /// The same of a changed configuration. Targets that did not change keep their connections, breakers, limits and counts, and those that are
+    /// gone finish what they were asked.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn reload(&self, targets: Vec<Target>, config: Reliability) -> Result<Self, TargetError> {
+        let nothing = BTreeMap::new();
+        Self::set_up(targets, config, if config == self.config { &self.by_name } else { &nothing })
+    }
+
+    fn set_up(
+        targets: Vec<Target>,
+        config: Reliability,
+        old: &BTreeMap<String, Arc<Upstream>>,
+    ) -> Result<Self, TargetError> {
         let mut by_name = BTreeMap::new();
         for target in targets {
             let name = target.name.clone();
-            let http = connect::client(&target, tls.as_ref());
-            if by_name.insert(name.clone(), Arc::new(Upstream::new(target, http, &config))).is_some() {
+            let upstream = match old.get(&name).filter(|old| *old.target == target) {
+                Some(old) => Arc::clone(old),
+                None => {
+                    let tls = if target.encrypted() { Some(connect::tls(&target.roots)?) } else { None };
+                    let http = connect::client(&target, tls);
+                    Arc::new(Upstream::new(target, http, &config))
+                }
+            };
+            if by_name.insert(name.clone(), upstream).is_some() {
                 return Err(TargetError::Duplicate { name });
             }
         }

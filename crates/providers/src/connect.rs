@@ -20,7 +20,8 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::pki_types::CertificateDer;
+use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower::Service;
 
@@ -34,16 +35,17 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const IDLE: Duration = Duration::from_secs(50);
 const IDLE_CONNECTIONS: usize = 1024;
 
-/// TLS as every https target has it: the system's certificates, and ring.
-pub(crate) fn tls() -> Result<ClientConfig, TargetError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+/// TLS with ring, and certificates of the system and of `roots` to check servers by. ALPN is left to the connector.
+pub(crate) fn tls(roots: &[CertificateDer<'static>]) -> Result<ClientConfig, TargetError> {
     let fault = |error: rustls::Error| TargetError::Tls { why: error.to_string() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier::new_with_extra_roots(roots.iter().cloned(), Arc::clone(&provider)).map_err(fault)?;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(fault)?;
-    Ok(builder.with_platform_verifier().map_err(fault)?.with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-/// A client of one target: it has its own connections, for its limits and times are its own.
-pub(crate) fn client(target: &Target, tls: Option<&ClientConfig>) -> HttpClient {
+/// A client of one target, encrypted if there is a configuration for that: it has its own connections, for its limits and times are its own.
+pub(crate) fn client(target: &Target, tls: Option<ClientConfig>) -> HttpClient {
     let encrypted = target.base.scheme_str() == Some("https");
     let resolver =
         Resolver { inner: GaiResolver::new(), private_only: !encrypted && target.plain_http == PlainHttp::Private };
@@ -51,9 +53,9 @@ pub(crate) fn client(target: &Target, tls: Option<&ClientConfig>) -> HttpClient 
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(Duration::from_secs(30)));
-    let inner = match tls.filter(|_| encrypted) {
+    let inner = match tls {
         Some(tls) => {
-            let builder = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_only();
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
             Inner::Tls(builder.enable_all_versions().wrap_connector(http))
         }
         None => Inner::Plain(http),

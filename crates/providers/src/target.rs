@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Uri};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -58,6 +60,8 @@ pub struct TargetConfig {
     /// Paths of further APIs, over the preset's.
     #[serde(default)]
     pub paths: BTreeMap<Api, String>,
+    /// PEM file of certificates that the server's is checked by, besides the system's.
+    pub ca_file: Option<PathBuf>,
     /// Where unencrypted requests may go.
     #[serde(default)]
     pub plain_http: PlainHttp,
@@ -170,7 +174,7 @@ impl Default for HealthCheck {
 }
 
 /// A target that is ready to be called. Neither its key nor its headers are ever printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Target {
     /// Its name here.
     pub name: String,
@@ -192,6 +196,7 @@ pub struct Target {
     pub(crate) addresses: BTreeMap<Api, Uri>,
     pub(crate) headers: HeaderMap,
     pub(crate) health: Option<(Uri, HealthCheck)>,
+    pub(crate) roots: Vec<CertificateDer<'static>>,
 }
 
 impl fmt::Debug for Target {
@@ -210,6 +215,10 @@ impl Target {
     #[must_use]
     pub fn has(&self, api: Api) -> bool {
         self.addresses.contains_key(&api)
+    }
+
+    pub(crate) fn encrypted(&self) -> bool {
+        self.base.scheme_str() == Some("https")
     }
 
     /// Where it is.
@@ -238,6 +247,7 @@ impl TargetConfig {
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             paths: BTreeMap::new(),
+            ca_file: None,
             plain_http: PlainHttp::default(),
             health: None,
         }
@@ -286,6 +296,7 @@ impl TargetConfig {
             plain_http: self.plain_http,
             headers: self.headers(preset)?,
             health: self.health(preset, &base)?,
+            roots: self.roots()?,
             addresses,
             base,
         })
@@ -392,6 +403,14 @@ impl TargetConfig {
             headers.insert(name, value);
         }
         Ok(headers)
+    }
+
+    fn roots(&self) -> Result<Vec<CertificateDer<'static>>, TargetError> {
+        let Some(path) = &self.ca_file else { return Ok(Vec::new()) };
+        let fault = |why: String| self.fault("ca_file", format!("{}: {why}", path.display()));
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fault(error.to_string()))?;
+        let roots: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| fault(error.to_string()))?;
+        if roots.is_empty() { Err(fault("there is no certificate in it".into())) } else { Ok(roots) }
     }
 
     fn secret(&self) -> Result<Option<SecretString>, TargetError> {

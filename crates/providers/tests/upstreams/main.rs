@@ -11,3 +11,4 @@ mod retries;
 mod secrets;
 mod streams;
 mod support;
+mod tls;
