@@ -17,6 +17,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
@@ -53,12 +54,11 @@ pub(crate) fn client(target: &Target, tls: Option<ClientConfig>) -> HttpClient {
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(Duration::from_secs(30)));
-    let inner = match tls {
-        Some(tls) => {
-            let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
-            Inner::Tls(builder.enable_all_versions().wrap_connector(http))
-        }
-        None => Inner::Plain(http),
+    let builder = |tls| HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions();
+    let inner = match (tls, &target.proxy) {
+        (None, _) => Inner::Plain(http),
+        (Some(tls), None) => Inner::Tls(builder(tls).wrap_connector(http)),
+        (Some(tls), Some(proxy)) => Inner::Proxied(builder(tls).wrap_connector(Tunnel::new(proxy.clone(), http))),
     };
     let mut builder = Client::builder(TokioExecutor::new());
     builder
@@ -118,6 +118,7 @@ impl Service<Name> for Resolver {
 enum Inner {
     Plain(HttpConnector<Resolver>),
     Tls(HttpsConnector<HttpConnector<Resolver>>),
+    Proxied(HttpsConnector<Tunnel<HttpConnector<Resolver>>>),
 }
 
 /// Connects within a time, TLS included.
@@ -136,6 +137,7 @@ impl Service<Uri> for Connector {
         match &mut self.inner {
             Inner::Plain(inner) => inner.poll_ready(cx).map_err(Into::into),
             Inner::Tls(inner) => inner.poll_ready(cx),
+            Inner::Proxied(inner) => inner.poll_ready(cx),
         }
     }
 
@@ -145,6 +147,7 @@ impl Service<Uri> for Connector {
                 inner.call(address).map(|io| Ok(MaybeHttpsStream::Http(io.map_err(BoxError::from)?))).boxed()
             }
             Inner::Tls(inner) => inner.call(address).boxed(),
+            Inner::Proxied(inner) => inner.call(address).boxed(),
         };
         let timeout = self.timeout;
         Box::pin(async move {

@@ -82,38 +82,46 @@ impl Group {
     /// The places of members that can be tried now and are none of `not`, best first: the one that was drawn, then the others by load.
     pub(crate) fn order(&self, not: &[usize], now: Instant, random: &mut fastrand::Rng) -> Vec<usize> {
         let free = |&i: &usize| !not.contains(&i) && self.members[i].wait(now).is_none();
-        let mut fit: Vec<usize> = (0..self.members.len()).filter(free).collect();
-        if fit.len() < 2 {
-            return fit;
+        // Loads change while this runs: each is read once.
+        let mut fit: Vec<Candidate> = (0..self.members.len()).filter(free).map(|i| self.candidate(i)).collect();
+        if fit.len() > 1 {
+            let first = draw(&fit, None, random);
+            let chosen = match self.balance {
+                Balance::Weighted => first,
+                Balance::LeastLoaded => {
+                    let second = draw(&fit, Some(first), random);
+                    if fit[second].load < fit[first].load { second } else { first }
+                }
+            };
+            fit.swap(0, chosen);
+            fit[1..].sort_by(|a, b| a.load.total_cmp(&b.load));
         }
-        let first = self.draw(&fit, random);
-        let chosen = match self.balance {
-            Balance::Weighted => first,
-            Balance::LeastLoaded => {
-                let others: Vec<usize> = fit.iter().copied().filter(|&i| i != first).collect();
-                let second = self.draw(&others, random);
-                if self.load(second) < self.load(first) { second } else { first }
-            }
-        };
-        fit.sort_by(|&a, &b| self.load(a).total_cmp(&self.load(b)));
-        fit.sort_by_key(|&i| i != chosen);
-        fit
+        fit.into_iter().map(|candidate| candidate.member).collect()
     }
 
-    fn draw(&self, among: &[usize], random: &mut fastrand::Rng) -> usize {
-        let weight = |i: usize| u64::from(self.members[i].target.weight);
-        let mut left = random.u64(0..among.iter().map(|&i| weight(i)).sum::<u64>().max(1));
-        for &i in among {
-            if left < weight(i) {
-                return i;
-            }
-            left -= weight(i);
-        }
-        among[0]
+    fn candidate(&self, member: usize) -> Candidate {
+        let upstream = &self.members[member];
+        let weight = upstream.target.weight;
+        Candidate { member, weight: u64::from(weight), load: (upstream.in_flight() + 1) as f64 / f64::from(weight) }
     }
+}
 
-    /// What a member would have to do for its weight with one request more.
-    fn load(&self, i: usize) -> f64 {
-        (self.members[i].in_flight() + 1) as f64 / f64::from(self.members[i].target.weight)
+struct Candidate {
+    member: usize,
+    weight: u64,
+    /// What it would have to do for its weight with one request more.
+    load: f64,
+}
+
+/// The place of one of at least two candidates, drawn by weight, that is not `but`.
+fn draw(among: &[Candidate], but: Option<usize>, random: &mut fastrand::Rng) -> usize {
+    let weight = |i: usize| if Some(i) == but { 0 } else { among[i].weight };
+    let mut left = random.u64(0..(0..among.len()).map(weight).sum::<u64>().max(1));
+    for i in 0..among.len() {
+        if left < weight(i) {
+            return i;
+        }
+        left -= weight(i);
     }
+    0
 }

@@ -60,6 +60,8 @@ pub struct TargetConfig {
     /// Paths of further APIs, over the preset's.
     #[serde(default)]
     pub paths: BTreeMap<Api, String>,
+    /// Proxy through which an encrypted target is reached, `http://HOST:PORT`. None is taken from the environment.
+    pub proxy: Option<String>,
     /// PEM file of certificates that the server's is checked by, besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Where unencrypted requests may go.
@@ -196,6 +198,7 @@ pub struct Target {
     pub(crate) addresses: BTreeMap<Api, Uri>,
     pub(crate) headers: HeaderMap,
     pub(crate) health: Option<(Uri, HealthCheck)>,
+    pub(crate) proxy: Option<Uri>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
 }
 
@@ -247,6 +250,7 @@ impl TargetConfig {
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             paths: BTreeMap::new(),
+            proxy: None,
             ca_file: None,
             plain_http: PlainHttp::default(),
             health: None,
@@ -296,6 +300,7 @@ impl TargetConfig {
             plain_http: self.plain_http,
             headers: self.headers(preset)?,
             health: self.health(preset, &base)?,
+            proxy: self.proxy(&base)?,
             roots: self.roots()?,
             addresses,
             base,
@@ -403,6 +408,19 @@ impl TargetConfig {
             headers.insert(name, value);
         }
         Ok(headers)
+    }
+
+    fn proxy(&self, base: &Uri) -> Result<Option<Uri>, TargetError> {
+        let Some(text) = &self.proxy else { return Ok(None) };
+        if base.scheme_str() != Some("https") {
+            return Err(self.fault("proxy", "it is for targets with https:// only"));
+        }
+        let proxy: Uri = text.parse().map_err(|error| self.fault("proxy", format!("it is not an address: {error}")))?;
+        let authority = proxy.authority().filter(|_| proxy.scheme_str() == Some("http"));
+        match authority {
+            Some(authority) if !authority.as_str().contains('@') => Ok(Some(proxy)),
+            _ => Err(self.fault("proxy", "it has the form http://HOST:PORT, without a login")),
+        }
     }
 
     fn roots(&self) -> Result<Vec<CertificateDer<'static>>, TargetError> {

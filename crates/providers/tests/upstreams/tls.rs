@@ -12,7 +12,8 @@ use hyper::service::service_fn;
 use hyper::{Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{ask, plan, quick, story, upstreams_with};
@@ -106,4 +107,50 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     target.ca_file = Some(empty.path().to_owned());
     assert!(target.resolve().unwrap_err().to_string().contains("no certificate"));
+}
+
+/// A proxy that does `CONNECT` and nothing else, and counts its tunnels.
+async fn proxy() -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tunnels = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&tunnels);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(client.read_u8().await.unwrap());
+                }
+                let request = String::from_utf8(request).unwrap();
+                let Some(to) = request.strip_prefix("CONNECT ") else { return };
+                let mut server = TcpStream::connect(to.split(' ').next().unwrap()).await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (format!("http://{address}"), tunnels)
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_configured_is_gone_through() {
+    let (server, (proxy, tunnels)) = (server(&[b"h2"]).await, proxy().await);
+    let mut target = TargetConfig::new("a", "vllm", "m");
+    target.base_url = Some(server.base_url.clone());
+    target.ca_file = Some(server.certificate.path().to_owned());
+    target.proxy = Some(proxy);
+    let upstreams = upstreams_with(&[target.clone()], quick());
+    for _ in 0..2 {
+        let answer = ask(&upstreams, &plan(&upstreams, "a"), "").await.unwrap();
+        assert_eq!(answer.body.collect().await.unwrap(), "HTTP/2.0");
+    }
+    assert_eq!(tunnels.load(Ordering::SeqCst), 1);
+    for wrong in ["https://proxy:1", "http://me:secret@proxy:1", "proxy:1"] {
+        target.proxy = Some(wrong.into());
+        let error = target.resolve().unwrap_err().to_string();
+        assert!(error.contains("proxy: it has the form") && !error.contains("secret"), "{error}");
+    }
 }
