@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use hyper::{HeaderMap, StatusCode};
 
 use crate::error::Fault;
-use crate::exchange::Streaming;
+use crate::streaming::Streaming;
 use crate::target::Target;
 
 /// An answer, of whatever status: a target's word is the caller's to judge once nothing is left to try.

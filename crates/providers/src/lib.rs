@@ -17,11 +17,13 @@ pub mod target;
 pub mod wire;
 
 mod breaker;
+mod config;
 mod connect;
 mod exchange;
 mod health;
 mod retry;
 mod seconds;
+mod streaming;
 mod upstream;
 
 pub use breaker::{BreakerPolicy, BreakerState};
