@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Bench(cmd::bench::BenchArgs),
     /// Stand in for an LLM server, for testing: no model, slow and faulty on command
     Mock(cmd::mock::MockArgs),
+    /// The configuration file of a gateway
+    Config(cmd::config::ConfigArgs),
     /// What a workload costs here and elsewhere
     Cost(cmd::cost::CostArgs),
     /// Print the completion script for a shell

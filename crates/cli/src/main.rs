@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Perplexity(args) => cmd::perplexity::run(args, &cli.globals),
         Command::Bench(args) => cmd::bench::run(args, &cli.globals),
         Command::Mock(args) => cmd::mock::run(args, &cli.globals),
+        Command::Config(args) => cmd::config::run(args, &cli.globals),
         Command::Cost(args) => cmd::cost::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };

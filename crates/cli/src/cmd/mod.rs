@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod classify;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod cost;
 pub(crate) mod embed;
 pub(crate) mod grammar;

@@ -1,6 +1,7 @@
 //! What an operator can set.
 
 mod file;
+pub mod litellm;
 mod read;
 
 use std::time::Duration;

@@ -110,26 +110,43 @@ pub enum Resampled {
     Nothing,
 }
 
-/// Puts costs together.
-///
-/// # Errors
-/// Those of the bootstrap, which checked rows do not have.
-pub fn report(rows: impl IntoIterator<Item = CostRow>, by: GroupBy) -> Result<Report, CostError> {
-    let (mut total, mut groups) = (Sums::default(), BTreeMap::<String, Sums>::new());
-    let mut between: Option<(i64, i64)> = None;
-    for row in rows {
-        between =
-            Some(between.map_or((row.at_micros, row.at_micros), |(a, b)| (a.min(row.at_micros), b.max(row.at_micros))));
-        let name = name(&row, by);
-        let name = if groups.len() < MAX_GROUPS || groups.contains_key(&name) { name } else { OTHERS.to_owned() };
-        total.add(&row);
-        groups.entry(name).or_default().add(&row);
+/// Costs on the way into a report, one request after the other: memory does not grow with their number.
+pub struct Reporter {
+    by: GroupBy,
+    between: Option<(i64, i64)>,
+    total: Sums,
+    groups: BTreeMap<String, Sums>,
+}
+
+impl Reporter {
+    /// No requests yet.
+    #[must_use]
+    pub fn new(by: GroupBy) -> Self {
+        Self { by, between: None, total: Sums::default(), groups: BTreeMap::new() }
     }
-    let mut groups = groups.into_iter().map(|(name, sums)| sums.group(name)).collect::<Result<Vec<_>, _>>()?;
-    if by != GroupBy::Day {
-        groups.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.name.cmp(&b.name)));
+
+    /// One more.
+    pub fn add(&mut self, row: &CostRow) {
+        let at = row.at_micros;
+        self.between = Some(self.between.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        let name = name(row, self.by);
+        let is_room = self.groups.len() < MAX_GROUPS || self.groups.contains_key(&name);
+        self.groups.entry(if is_room { name } else { OTHERS.to_owned() }).or_default().add(row);
+        self.total.add(row);
     }
-    Ok(Report { by, between, total: total.group("all".to_owned())?, groups })
+
+    /// All of them together.
+    ///
+    /// # Errors
+    /// Those of the bootstrap, which sums of requests do not have.
+    pub fn report(self) -> Result<Report, CostError> {
+        let groups = self.groups.into_iter().map(|(name, sums)| sums.group(name));
+        let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
+        if self.by != GroupBy::Day {
+            groups.sort_by(|a, b| b.cost.cmp(&a.cost).then_with(|| a.name.cmp(&b.name)));
+        }
+        Ok(Report { by: self.by, between: self.between, total: self.total.group("all".to_owned())?, groups })
+    }
 }
 
 fn name(row: &CostRow, by: GroupBy) -> String {
@@ -242,6 +259,12 @@ mod tests {
     use proptest::prelude::*;
 
     const DAY: i64 = 24 * HOUR;
+
+    fn report(rows: impl IntoIterator<Item = CostRow>, by: GroupBy) -> Result<Report, CostError> {
+        let mut reporter = Reporter::new(by);
+        rows.into_iter().for_each(|row| reporter.add(&row));
+        reporter.report()
+    }
 
     fn row(at_micros: i64, cost: i64, counterfactual: Option<i64>) -> CostRow {
         let tokens = TokenCounts { input: 10, output: 2, ..TokenCounts::default() };

@@ -1,5 +1,7 @@
 //! The work to be done, and how one plans for it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::CostError;
@@ -153,31 +155,42 @@ impl Workload {
             escalated_share: 0.0,
         }
     }
+}
 
-    /// The work that was recorded: from the first request to the last, and the busiest hour of the clock. Nothing without requests over
-    /// two hours at least, for an hour has no busiest one.
+/// Requests that were recorded, on the way to being a workload.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// Requests by hour since 1970.
+    hours: BTreeMap<i64, u64>,
+    requests: f64,
+    input: f64,
+    cached: f64,
+    output: f64,
+}
+
+impl Recording {
+    /// One more request.
+    pub fn add(&mut self, row: &CostRow) {
+        *self.hours.entry(row.at_micros.div_euclid(HOUR)).or_default() += 1;
+        self.requests += 1.0;
+        self.input += row.tokens.input as f64;
+        self.cached += row.tokens.cached.min(row.tokens.input) as f64;
+        self.output += row.tokens.output as f64;
+    }
+
+    /// The work, from the first request to the last, with the busiest hour of the clock. Nothing where the requests are not of two hours
+    /// at least, for an hour has no busiest one.
     #[must_use]
-    pub fn recorded(rows: impl IntoIterator<Item = CostRow>) -> Option<Self> {
-        let mut hours = std::collections::BTreeMap::<i64, f64>::new();
-        let (mut requests, mut input, mut cached, mut output) = (0.0, 0.0, 0.0, 0.0);
-        for row in rows {
-            *hours.entry(row.at_micros.div_euclid(HOUR)).or_default() += 1.0;
-            requests += 1.0;
-            input += row.tokens.input as f64;
-            cached += row.tokens.cached.min(row.tokens.input) as f64;
-            output += row.tokens.output as f64;
-        }
-        let (first, last) = (*hours.first_key_value()?.0, *hours.last_key_value()?.0);
+    pub fn workload(&self) -> Option<Workload> {
+        let (first, last) = (*self.hours.first_key_value()?.0, *self.hours.last_key_value()?.0);
         let span = (last - first + 1) as f64;
-        let busiest = hours.values().copied().fold(0.0, f64::max);
-        (span >= 2.0 && input > 0.0).then(|| Self {
-            cached_share: cached / input,
-            peak_factor: (busiest * span / requests).clamp(1.0, 24.0),
-            ..Self::new(
-                (requests / span * 24.0).clamp(1.0, MAX_REQUESTS),
-                (input / requests).max(1.0),
-                output / requests,
-            )
+        let busiest = self.hours.values().copied().max().unwrap_or(0) as f64;
+        let per_day = (self.requests / span * 24.0).clamp(1.0, MAX_REQUESTS);
+        let mean = |tokens: f64| tokens / self.requests;
+        (span >= 2.0 && self.input > 0.0).then(|| Workload {
+            cached_share: self.cached / self.input,
+            peak_factor: (busiest * span / self.requests).clamp(1.0, 24.0),
+            ..Workload::new(per_day, mean(self.input).max(1.0), mean(self.output))
         })
     }
 }
@@ -195,13 +208,18 @@ mod tests {
             tokens: TokenCounts { input: 100, cached: 25, output: 7, ..TokenCounts::default() },
             ..CostRow::default()
         };
+        let recorded = |hours: &[i64]| {
+            let mut recording = Recording::default();
+            hours.iter().for_each(|hour| recording.add(&row(*hour)));
+            recording.workload()
+        };
         // 4 hours of the clock with 1, 0, 6 and 1 requests.
-        let work = Workload::recorded([0, 2, 2, 2, 2, 2, 2, 3].map(row)).unwrap();
+        let work = recorded(&[0, 2, 2, 2, 2, 2, 2, 3]).unwrap();
         assert_eq!((work.requests_per_day, work.peak_factor), (48.0, 3.0));
         assert_eq!((work.input_tokens, work.output_tokens, work.cached_share), (100.0, 7.0, 0.25));
         Scenario { workload: work, plan: Plan::default() }.check().unwrap();
-        assert_eq!(Workload::recorded([3, 3].map(row)), None);
-        assert_eq!(Workload::recorded([]), None);
+        assert_eq!(recorded(&[3, 3]), None);
+        assert_eq!(recorded(&[]), None);
     }
 
     #[test]
