@@ -4,6 +4,7 @@
 //! vocabulary come from `kernels`, which adds in one fixed order on every machine; equal logits are always ordered by
 //! token id. The vocabulary is never sorted as a whole: what cannot be drawn is dropped first.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 use bantam_kernels::{Cpu, ops};
@@ -18,7 +19,7 @@ use crate::{
 pub const MAX_LOGIT_BIAS: usize = 1024;
 
 /// How the next token is drawn from the model's logits. The steps are applied in the order of the fields.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SamplingParams {
     /// Added to the logits of these tokens, within -100 to 100; several entries of one token add up.
     pub logit_bias: Vec<(u32, f32)>,

@@ -65,6 +65,9 @@ struct Planned {
 #[derive(Default)]
 struct Tally {
     computed_tokens: u64,
+    prefill_rows: u64,
+    prefill_busy: Duration,
+    decode_busy: Duration,
     prompt_tokens: u64,
     cached_tokens: u64,
     generated_tokens: u64,
@@ -400,6 +403,7 @@ impl Scheduler {
 
     /// Runs the model and turns logits into outcomes, many sequences at a time.
     fn compute(&mut self, plan: &[Planned]) -> Result<Vec<Outcome>, GenerateError> {
+        let started = Instant::now();
         let running = &self.running;
         let chunks: Vec<_> = plan.iter().map(|p| running[p.index].chunk(p.range.clone(), p.logits)).collect();
         let results =
@@ -422,7 +426,21 @@ impl Scheduler {
             };
             outcome[0] = evaluated;
         });
+        self.note_time(plan, started.elapsed());
         Ok(outcomes)
+    }
+
+    /// Shares out a step's time between prompts and answers, by rows.
+    fn note_time(&mut self, plan: &[Planned], time: Duration) {
+        let rows = |decoding: bool| -> usize {
+            let of = plan.iter().filter(|p| self.running[p.index].is_decoding() == decoding);
+            of.map(|p| p.range.len()).sum()
+        };
+        let (prefill, decode) = (rows(false), rows(true));
+        let share = time.mul_f64(prefill as f64 / (prefill + decode).max(1) as f64);
+        self.tally.prefill_rows += prefill as u64;
+        self.tally.prefill_busy += share;
+        self.tally.decode_busy += time.saturating_sub(share);
     }
 
     fn apply(&mut self, plan: &[Planned], outcomes: Vec<Outcome>) {
@@ -614,6 +632,9 @@ impl Scheduler {
             kv_pages_cached: self.pages.cached(),
             steps: s.steps + u64::from(t.computed_tokens > 0),
             computed_tokens: s.computed_tokens + t.computed_tokens,
+            prefill_rows: s.prefill_rows + t.prefill_rows,
+            prefill_busy: s.prefill_busy + t.prefill_busy,
+            decode_busy: s.decode_busy + t.decode_busy,
             prompt_tokens: s.prompt_tokens + t.prompt_tokens,
             cached_tokens: s.cached_tokens + t.cached_tokens,
             generated_tokens: s.generated_tokens + t.generated_tokens,

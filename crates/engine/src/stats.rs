@@ -25,6 +25,12 @@ pub struct EngineStats {
     pub steps: u64,
     /// Rows (tokens) that went through the model.
     pub computed_tokens: u64,
+    /// Those of them that belong to prompts.
+    pub prefill_rows: u64,
+    /// Time of steps spent on prompts: where a step has both, it is shared out by rows.
+    pub prefill_busy: Duration,
+    /// Time of steps spent on answers.
+    pub decode_busy: Duration,
     /// Prompt tokens of requests taken up.
     pub prompt_tokens: u64,
     /// Prompt tokens found in the prefix cache.

@@ -1,17 +1,22 @@
 //! What all requests share: the models, the limits in use, and whether the server is on its way out.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use bantam_ledger::Ledger;
+use bantam_pii::Detectors;
 use bantam_tasks::{RowError, Runner, TaskResult};
 use bantam_types::openai::{ModelList, ModelObject};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::config::{GatewayConfig, Limits};
+use crate::config::{Bodies, GatewayConfig, Limits};
 use crate::error::ApiError;
+use crate::flow::Caller;
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::model::{Served, ServedEncoder, ServedModel};
+use crate::model::Running;
 
 /// Inputs that a task answers between two looks at whether anybody still waits for them.
 const TASK_CHUNK: usize = 32;
@@ -29,11 +34,19 @@ pub(crate) enum Phase {
 
 pub(crate) struct App {
     pub(crate) config: GatewayConfig,
-    pub(crate) models: Vec<Arc<ServedModel>>,
-    pub(crate) encoders: Vec<Arc<ServedEncoder>>,
-    pub(crate) tasks: Vec<Arc<Runner>>,
+    pub(crate) running: Running,
+    /// What the configuration makes of it; replaced as a whole when that is read again.
+    live: RwLock<Arc<Live>>,
+    /// What finds personal data.
+    pub(crate) detectors: Detectors,
+    /// Where requests are put on record.
+    pub(crate) ledger: Option<Ledger>,
+    /// How bodies are kept there.
+    pub(crate) bodies: Bodies,
     pub(crate) metrics: Metrics,
     pub(crate) phase: watch::Sender<Phase>,
+    /// When the server began, in seconds since the Unix epoch.
+    started: u64,
     /// Whether the address it listens on can be reached from this machine only.
     pub(crate) loopback: bool,
     /// One permit per request for an answer.
@@ -48,16 +61,27 @@ pub(crate) struct App {
     task_runs: Arc<Semaphore>,
 }
 
+/// What an [`App`] is made of, besides its configuration.
+pub(crate) struct AppParts {
+    pub(crate) running: Running,
+    pub(crate) live: Live,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) bodies: Bodies,
+}
+
 impl App {
-    pub(crate) fn new(config: GatewayConfig, served: Served, metrics: Metrics, loopback: bool) -> Self {
+    pub(crate) fn new(config: GatewayConfig, parts: AppParts, metrics: Metrics, loopback: bool) -> Self {
         let Limits { concurrent_requests, buffered_bytes, cpu_tasks, large_cpu_tasks, task_runs, .. } = config.limits;
         Self {
             config,
-            models: served.models.into_iter().map(Arc::new).collect(),
-            encoders: served.encoders.into_iter().map(Arc::new).collect(),
-            tasks: served.tasks.into_iter().map(Arc::new).collect(),
+            running: parts.running,
+            live: RwLock::new(Arc::new(parts.live)),
+            detectors: Detectors::default(),
+            ledger: parts.ledger,
+            bodies: parts.bodies,
             metrics,
             phase: watch::Sender::new(Phase::Open),
+            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             loopback,
             requests: Arc::new(Semaphore::new(concurrent_requests)),
             body_bytes: Arc::new(Semaphore::new(buffered_bytes)),
@@ -79,44 +103,57 @@ impl App {
         Arc::clone(&self.requests).try_acquire_owned().map_err(|_| ApiError::TooManyRequests)
     }
 
-    pub(crate) fn model(&self, id: Option<&str>) -> Result<&Arc<ServedModel>, ApiError> {
-        let served = || self.models.iter().map(|m| m.id.clone()).collect();
-        let Some(id) = id else { return Err(ApiError::ModelMissing { served: served() }) };
-        if self.encoders.iter().any(|e| e.id == id) {
-            return Err(ApiError::WrongModelKind { model: id.to_owned(), kind: "an encoder", fix: "/v1/embeddings" });
-        }
-        let found = self.models.iter().find(|m| m.id == id);
-        found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served: served() })
+    /// What the configuration makes of the server now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn encoder(&self, id: Option<&str>) -> Result<&Arc<ServedEncoder>, ApiError> {
-        let served = || self.encoders.iter().map(|e| e.id.clone()).collect();
-        let Some(id) = id else { return Err(ApiError::ModelMissing { served: served() }) };
-        if self.models.iter().any(|m| m.id == id) {
-            let fix = "/v1/completions, or serve an encoder: bantam serve --model all-minilm-l6-v2";
-            return Err(ApiError::WrongModelKind { model: id.to_owned(), kind: "a generating model", fix });
-        }
-        let found = self.encoders.iter().find(|e| e.id == id);
-        found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served: served() })
+    /// Takes another configuration into use. Requests under way keep the one they began with.
+    pub(crate) fn replace(&self, live: Live) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
+
+    /// What is wrong with a name that no route has.
+    pub(crate) fn unknown_model(&self, name: &str, served: Vec<String>) -> ApiError {
+        ApiError::ModelNotFound { requested: name.to_owned(), served }
+    }
+
+    /// Names that may be asked for.
+    pub(crate) fn names(&self, live: &Live, caller: Option<&Caller>) -> Vec<String> {
+        let allowed = |name: &&str| caller.is_none_or(|caller| caller.check_model(name).is_ok());
+        live.routes.names().filter(allowed).map(str::to_owned).collect()
     }
 
     pub(crate) fn task(&self, name: &str) -> Result<&Arc<Runner>, ApiError> {
-        let served = || self.tasks.iter().map(|t| t.task().name.clone()).collect();
-        let found = self.tasks.iter().find(|t| t.task().name == name);
+        let served = || self.running.tasks.iter().map(|t| t.task().name.clone()).collect();
+        let found = self.running.tasks.iter().find(|t| t.task().name == name);
         found.ok_or_else(|| ApiError::TaskNotFound { requested: name.to_owned(), served: served() })
     }
 
     /// What `/v1/models` says of a name, whichever kind of model it is of.
-    pub(crate) fn model_object(&self, id: &str) -> Result<ModelObject, ApiError> {
-        let list = self.model_list().data;
+    pub(crate) fn model_object(&self, id: &str, caller: &Caller) -> Result<ModelObject, ApiError> {
+        let list = self.model_list(Some(caller)).data;
         let served = list.iter().map(|m| m.id.clone()).collect();
         let found = list.into_iter().find(|m| m.id == id);
         found.ok_or_else(|| ApiError::ModelNotFound { requested: id.to_string(), served })
     }
 
-    pub(crate) fn model_list(&self) -> ModelList {
-        let models = self.models.iter().map(|m| m.object());
-        ModelList { object: "list".into(), data: models.chain(self.encoders.iter().map(|e| e.object())).collect() }
+    pub(crate) fn model_list(&self, caller: Option<&Caller>) -> ModelList {
+        let Running { models, encoders, .. } = &self.running;
+        let data = self.names(&self.live(), caller).into_iter().map(|name| {
+            let model = models.iter().find(|m| m.id == name).map(|m| m.object());
+            let encoder = || encoders.iter().find(|e| e.id == name).map(|e| e.object());
+            model.or_else(encoder).unwrap_or_else(|| ModelObject {
+                id: name,
+                object: "model".into(),
+                created: self.started,
+                owned_by: "bantam".into(),
+                context_length: None,
+                chat: None,
+                dimensions: None,
+            })
+        });
+        ModelList { object: "list".into(), data: data.collect() }
     }
 
     /// Runs the CPU work for a body of so many bytes on a blocking thread, so many at a time. Work that has begun is finished even when nobody waits
@@ -172,12 +209,18 @@ impl App {
 }
 
 /// What ends a request besides its own end: its deadline, and the end of the server.
+#[derive(Clone)]
 pub(crate) struct Bounds {
     deadline: Instant,
     phase: watch::Receiver<Phase>,
 }
 
 impl Bounds {
+    /// When the request has to have ended.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Waits for `work`, but no longer than the request may last.
     pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ApiError> {
         tokio::select! {

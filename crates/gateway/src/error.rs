@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use bantam_engine::{GenerateError, SubmitError};
 use bantam_formats::{TemplateError, TokenizerError};
+use bantam_ledger::LedgerError;
+use bantam_providers::wire::{Api, ApiFault, UpstreamError, WireError, error_body};
 use bantam_tasks::RowError;
 use bantam_types::openai::{ErrorBody, ErrorObject, ParseError};
 
@@ -67,6 +69,30 @@ pub(crate) enum ApiError {
     Model { why: String },
     #[error("the server failed at this request; its log has the reason")]
     Internal,
+    #[error("{why}")]
+    Unauthorized { why: &'static str },
+    #[error("{why}")]
+    NoSuchKey { why: String },
+    #[error("this API key is not for {scope}")]
+    OutOfScope { scope: &'static str },
+    #[error("this API key is not for the model '{model}'")]
+    ModelNotAllowed { model: String },
+    #[error("{why}")]
+    RateLimited { why: String, retry_after: u64 },
+    #[error("{why}")]
+    OverBudget { why: String, retry_after: u64 },
+    #[error("the request cannot be put on record, so it is not answered: {why}")]
+    Ledger { why: String },
+    #[error("the policy rule '{rule}' refuses this request")]
+    PolicyRefused { rule: String },
+    #[error("this request must not leave this server ({rule}), and no model here can answer it")]
+    MustStay { rule: String },
+    #[error("{}", .0.message)]
+    Upstream(Box<UpstreamError>),
+    #[error("{why}")]
+    NoUpstream { why: String, status: StatusCode, retry_after: Option<u64> },
+    #[error("{0}")]
+    Wire(Box<WireError>),
 }
 
 fn list(names: &[String]) -> String {
@@ -93,11 +119,23 @@ fn fix(error: &RowError) -> &'static str {
     }
 }
 
+impl From<WireError> for ApiError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Failed(upstream) => Self::Upstream(Box::new(upstream)),
+            error => Self::Wire(Box::new(error)),
+        }
+    }
+}
+
 /// The classes OpenAI's clients know.
 const INVALID_REQUEST: &str = "invalid_request_error";
 const RATE_LIMIT: &str = "rate_limit_error";
 const SERVER: &str = "server_error";
 const TIMEOUT: &str = "timeout_error";
+const AUTHENTICATION: &str = "authentication_error";
+const PERMISSION: &str = "permission_error";
+const QUOTA: &str = "insufficient_quota";
 
 impl ApiError {
     pub(crate) fn field(param: impl Into<String>, why: impl Into<String>) -> Self {
@@ -175,6 +213,30 @@ impl ApiError {
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, SERVER, Some("shutting_down")),
             Self::Model { .. } => (S::INTERNAL_SERVER_ERROR, SERVER, Some("model_error")),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, Some("internal_error")),
+            Self::Unauthorized { .. } => (S::UNAUTHORIZED, AUTHENTICATION, Some("invalid_api_key")),
+            Self::NoSuchKey { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("key_not_found")),
+            Self::OutOfScope { .. } => (S::FORBIDDEN, PERMISSION, Some("out_of_scope")),
+            Self::ModelNotAllowed { .. } => (S::FORBIDDEN, PERMISSION, Some("model_not_allowed")),
+            Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, RATE_LIMIT, Some("rate_limit_exceeded")),
+            Self::OverBudget { .. } => (S::TOO_MANY_REQUESTS, QUOTA, Some("budget_exceeded")),
+            Self::Ledger { .. } => (S::SERVICE_UNAVAILABLE, SERVER, Some("ledger_unavailable")),
+            Self::PolicyRefused { .. } => (S::FORBIDDEN, PERMISSION, Some("policy_refused")),
+            Self::MustStay { .. } => (S::FORBIDDEN, PERMISSION, Some("policy_local_only")),
+            Self::Upstream(error) => {
+                let status = StatusCode::from_u16(error.status).unwrap_or(S::BAD_GATEWAY);
+                // A key of ours that an upstream refuses is no fault of the client's.
+                match status.as_u16() {
+                    401..=403 => (S::BAD_GATEWAY, SERVER, Some("upstream_refused")),
+                    429 => (status, RATE_LIMIT, Some("upstream_rate_limited")),
+                    400..=499 => (status, INVALID_REQUEST, Some("upstream_invalid_request")),
+                    _ => (S::BAD_GATEWAY, SERVER, Some("upstream_error")),
+                }
+            }
+            Self::NoUpstream { status, .. } => (*status, SERVER, Some("no_upstream")),
+            Self::Wire(error) => {
+                let kind = if error.is_clients_fault() { INVALID_REQUEST } else { SERVER };
+                (StatusCode::from_u16(error.status()).unwrap_or(S::BAD_GATEWAY), kind, Some(error.code()))
+            }
         }
     }
 
@@ -188,13 +250,68 @@ impl ApiError {
             | Self::NoChatTemplate { .. } => Some("model"),
             Self::Template { .. } => Some("messages"),
             Self::ContextLengthExceeded { param, .. } => Some(param),
+            Self::Wire(error) => error.param(),
+            Self::Upstream(error) => error.param.as_deref(),
+            Self::ModelNotAllowed { .. } => Some("model"),
             _ => None,
         }
     }
 
+    /// Whether a request that failed so may fare better with another model.
+    pub(crate) fn another_may_answer(&self) -> bool {
+        match self {
+            Self::QueueFull { .. }
+            | Self::Model { .. }
+            | Self::Internal
+            | Self::NoChatTemplate { .. }
+            | Self::Template { .. }
+            | Self::Unsupported { .. }
+            | Self::ContextLengthExceeded { .. }
+            | Self::NoUpstream { .. } => true,
+            Self::Upstream(error) => {
+                !(400..=499).contains(&error.status) || matches!(error.status, 401..=404 | 408 | 429)
+            }
+            Self::Wire(error) => !matches!(**error, WireError::Field { .. }),
+            _ => false,
+        }
+    }
+
+    /// A stable name of the fault.
+    pub(crate) fn code(&self) -> &'static str {
+        self.table().2.unwrap_or("error")
+    }
+
+    /// The ledger does not take the request.
+    pub(crate) fn ledger(error: &LedgerError) -> Self {
+        tracing::error!(%error, "the ledger does not take a request");
+        Self::Ledger { why: error.to_string() }
+    }
+
+    /// What a client of an API is told.
+    pub(crate) fn fault(&self) -> ApiFault {
+        let (status, kind, code) = self.table();
+        ApiFault {
+            status: status.as_u16(),
+            kind: kind.into(),
+            message: self.to_string(),
+            code: code.map(Into::into),
+            param: self.param().map(Into::into),
+        }
+    }
+
+    /// The whole answer, as an API's clients read it.
+    pub(crate) fn response_for(&self, api: Api) -> Response {
+        (self.status(), self.headers(), Json(error_body(api, &self.fault()))).into_response()
+    }
+
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after } => Some(*retry_after),
+            Self::QueueFull { retry_after }
+            | Self::RateLimited { retry_after, .. }
+            | Self::OverBudget { retry_after, .. } => Some(*retry_after),
+            Self::NoUpstream { retry_after, .. } => *retry_after,
+            Self::Upstream(error) => error.retry_after.map(|d| d.as_secs().max(1)),
+            Self::Ledger { .. } => Some(1),
             Self::TooManyRequests | Self::ShuttingDown => Some(1),
             Self::NoAnswer { .. } if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
@@ -215,26 +332,24 @@ impl ApiError {
     }
 }
 
-impl ApiError {
-    /// [`ApiError::body`] as JSON.
-    pub(crate) fn body_bytes(&self) -> Vec<u8> {
-        // Texts and nothing else: cannot fail.
-        serde_json::to_vec(&self.body()).unwrap_or_default()
-    }
-}
-
 /// OpenAI's clients try again by themselves after some statuses; this header tells them when that is pointless.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        (self.status(), self.headers(), Json(self.body())).into_response()
+    }
+}
+
+impl ApiError {
+    fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // The same request would fail the same way.
-        let is_final = match &self {
-            Self::Model { .. } | Self::RequestTimeout | Self::BodyTimeout { .. } => true,
+        let is_final = match self {
+            Self::OverBudget { .. } | Self::Model { .. } | Self::RequestTimeout | Self::BodyTimeout { .. } => true,
             Self::NoAnswer { error, .. } => {
                 matches!(error, RowError::Invalid { .. } | RowError::Model { retry: false, .. })
             }
@@ -243,7 +358,7 @@ impl IntoResponse for ApiError {
         if is_final {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
-        (self.status(), headers, Json(self.body())).into_response()
+        headers
     }
 }
 

@@ -13,19 +13,25 @@
 //!
 //! Every fault on the way is an `error` that names the field and the fix, in OpenAI's error object.
 
+mod admin;
 mod answer;
 mod app;
 mod body;
-mod config;
+pub mod config;
 mod error;
+mod flow;
 mod guard;
 mod host;
+mod keep;
+mod live;
 mod metrics;
 mod model;
 mod observe;
 mod prepare;
 mod relay;
+mod replay;
 mod reply;
+mod restore;
 mod routes;
 mod server;
 
@@ -35,4 +41,5 @@ pub use config::{
     RuleTable, SecretRef, ServerTable, TargetTable, Timeouts,
 };
 pub use model::{Served, ServedEncoder, ServedModel};
-pub use server::{Listener, ServeError, serve};
+pub use replay::{Replay, ReplayError, Replayed};
+pub use server::{Listener, ServeError, Setup, serve};

@@ -3,7 +3,6 @@
 //! The recorder belongs to one server instead of the process, so that several servers (tests) do not count into each
 //! other. Labels come from sets we control: routes by their pattern, models by the names served.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bantam_engine::{EngineStats, Timings};
@@ -11,7 +10,7 @@ use bantam_tasks::{RowError, TaskResult};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::model::{ServedEncoder, ServedModel};
+use crate::model::Running;
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
@@ -235,8 +234,8 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format, with the engines' figures as they are now.
-    pub(crate) fn render(&self, models: &[Arc<ServedModel>], encoders: &[Arc<ServedEncoder>]) -> String {
-        for model in models {
+    pub(crate) fn render(&self, running: &Running) -> String {
+        for model in &running.models {
             let stats = model.engine.stats();
             let label = || vec![Label::new("model", model.id.clone())];
             for figure in &ENGINE_TOTALS {
@@ -246,7 +245,7 @@ impl Metrics {
                 self.gauge(figure.name, label()).set((figure.value)(&stats) as f64);
             }
         }
-        for encoder in encoders {
+        for encoder in &running.encoders {
             let stats = encoder.embedder.stats();
             let label = || vec![Label::new("model", encoder.id.clone())];
             for (figure, value) in EMBEDDER_TOTALS.iter().zip([stats.texts, stats.tokens, stats.refused_requests]) {

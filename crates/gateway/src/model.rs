@@ -67,6 +67,23 @@ fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| *name)
 }
 
+/// What runs in this process, whatever the configuration makes of it.
+pub(crate) struct Running {
+    pub(crate) models: Vec<Arc<ServedModel>>,
+    pub(crate) encoders: Vec<Arc<ServedEncoder>>,
+    pub(crate) tasks: Vec<Arc<Runner>>,
+}
+
+impl From<Served> for Running {
+    fn from(served: Served) -> Self {
+        Self {
+            models: served.models.into_iter().map(Arc::new).collect(),
+            encoders: served.encoders.into_iter().map(Arc::new).collect(),
+            tasks: served.tasks.into_iter().map(Arc::new).collect(),
+        }
+    }
+}
+
 impl ServedEncoder {
     pub(crate) fn object(&self) -> ModelObject {
         ModelObject {

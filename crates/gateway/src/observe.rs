@@ -16,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -29,11 +30,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const MAX_REQUEST_ID: usize = 128;
 
 /// The status a request is counted under when its client left before the end, as nginx does.
-const CLIENT_LEFT: u16 = 499;
+pub(crate) const CLIENT_LEFT: u16 = 499;
 
 /// What is learned about a request while it is answered.
-#[derive(Default)]
 pub(crate) struct Trace {
+    /// The request's name in the ledger.
+    pub(crate) id: Uuid,
     pub(crate) model: OnceLock<String>,
     pub(crate) prompt_tokens: AtomicUsize,
     pub(crate) cached_tokens: AtomicUsize,
@@ -42,10 +44,43 @@ pub(crate) struct Trace {
     pub(crate) late_error: OnceLock<ApiError>,
 }
 
+impl Trace {
+    fn new() -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            model: OnceLock::new(),
+            prompt_tokens: AtomicUsize::new(0),
+            cached_tokens: AtomicUsize::new(0),
+            completion_tokens: AtomicUsize::new(0),
+            late_error: OnceLock::new(),
+        }
+    }
+
+    /// Tokens as they were counted elsewhere.
+    pub(crate) fn set_tokens(&self, prompt: u64, cached: u64, completion: u64) {
+        let counts =
+            [(&self.prompt_tokens, prompt), (&self.cached_tokens, cached), (&self.completion_tokens, completion)];
+        for (count, tokens) in counts {
+            count.store(usize::try_from(tokens).unwrap_or(usize::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Tokens of an answer that broke off, unless they were counted one by one.
+    pub(crate) fn set_output(&self, tokens: u64) {
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX);
+        self.completion_tokens.fetch_max(tokens, Ordering::Relaxed);
+    }
+
+    /// Prompt and completion tokens up to now.
+    pub(crate) fn tokens_so_far(&self) -> (u64, u64) {
+        (self.prompt_tokens.load(Ordering::Relaxed) as u64, self.completion_tokens.load(Ordering::Relaxed) as u64)
+    }
+}
+
 /// Observes every request.
 pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let id = request_id(&request);
-    let trace = Arc::new(Trace::default());
+    let trace = Arc::new(Trace::new());
+    let id = request_id(&request, trace.id);
     request.extensions_mut().insert(Arc::clone(&trace));
     let mut record = Record {
         id: id.clone(),
@@ -71,7 +106,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     })
 }
 
-fn request_id(request: &Request) -> HeaderValue {
+fn request_id(request: &Request, own: Uuid) -> HeaderValue {
     let acceptable = |v: &&HeaderValue| {
         let bytes = v.as_bytes();
         let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-:".contains(b);
@@ -79,7 +114,7 @@ fn request_id(request: &Request) -> HeaderValue {
     };
     let given = request.headers().get(REQUEST_ID).filter(acceptable).cloned();
     given.unwrap_or_else(|| {
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = own.to_string();
         HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-"))
     })
 }

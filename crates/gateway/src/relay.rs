@@ -1,4 +1,4 @@
-//! From a reply to the client: whole answers and server-sent events.
+//! From a reply to the client: whole answers and server-sent events, in the client's own API.
 //!
 //! The status goes out with the first event, so whatever fails later is an event of its own. What says that an answer has ended is held back until the
 //! answer is on record; everything before it goes out as it comes.
@@ -9,20 +9,35 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bantam_ledger::TokenCounts;
+use bantam_pii::Pseudonyms;
+use bantam_providers::wire::probe::{Probe, Usage};
+use bantam_providers::wire::{self, AnswerOptions, Api, SseEvent};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::app::{App, Bounds};
+use crate::config::Bodies;
 use crate::error::ApiError;
+use crate::flow::{Account, Asked};
+use crate::keep;
 use crate::observe::Trace;
-use crate::reply::{Part, Reply};
+use crate::reply::{Noted, Part, Reply};
+use crate::restore::{self, Restoring};
 
 /// Most events that are sent in one write.
 const EVENTS_PER_WRITE: usize = 64;
 
-const DONE: &[u8] = b"data: [DONE]\n\n";
+/// Bytes of an answer's text that make a token, where its server does not count them.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Most bytes of a stream that are kept.
+const MAX_KEPT: usize = 4 << 20;
+
 const HEARTBEAT: Bytes = Bytes::from_static(b": waiting\n\n");
 
 /// What an answer holds until it has ended.
@@ -32,22 +47,81 @@ pub(crate) struct Relay {
     pub(crate) bounds: Bounds,
     /// The request's place among the concurrent ones.
     pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) account: Account,
+    /// In whose form the reply is.
+    pub(crate) from: Api,
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) options: AnswerOptions,
+    /// What the reply's pseudonyms stand for, if it has any.
+    pub(crate) pseudonyms: Option<Arc<Pseudonyms>>,
 }
 
 impl Relay {
-    /// Writes the reply to the client.
-    pub(crate) fn respond(self, reply: Reply) -> Response {
+    /// Writes the reply to the client; a whole one when it is on record.
+    pub(crate) async fn respond(self, reply: Reply) -> Result<Response, ApiError> {
         match reply {
-            Reply::Whole { body, .. } => {
-                ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
-            }
             Reply::Stream(parts) => self.stream(parts),
+            Reply::Whole { body, noted } => self.whole(body, Some(noted)).await,
+            Reply::Upstream(body) => self.whole(body, None).await,
         }
     }
 
-    fn stream(self, parts: BoxStream<'static, Result<Part, ApiError>>) -> Response {
+    async fn whole(mut self, body: Bytes, noted: Option<Noted>) -> Result<Response, ApiError> {
+        let written = self.write_whole(body, noted);
+        self.account.first_token();
+        let body = match written {
+            Ok(body) => body,
+            Err(error) => {
+                self.account.fail(&error).await;
+                return Err(error);
+            }
+        };
+        let Self { app, asked, mut account, .. } = self;
+        account.keep(keep::request(&app, &asked), keep::answer(&app, asked.api, &body));
+        account.close().await?;
+        Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    }
+
+    fn write_whole(&mut self, body: Bytes, noted: Option<Noted>) -> Result<Bytes, ApiError> {
+        let to = self.asked.api;
+        let noted = match noted {
+            Some(noted) if self.from == to => {
+                self.spent(noted);
+                return Ok(body);
+            }
+            noted => noted,
+        };
+        let mut value: Value = serde_json::from_slice(&body)
+            .map_err(|e| wire::WireError::Answer { path: ".".into(), why: format!("it is not JSON: {e}") })?;
+        match noted {
+            Some(noted) => self.spent(noted),
+            None => {
+                let mut probe = Probe::default();
+                probe.body(self.from, &value);
+                let tokens = counted(&self.asked, probe.usage(), body.len() as u64);
+                self.trace.set_tokens(tokens.input, tokens.cached, tokens.output);
+                self.account.spent(tokens, probe.finish);
+            }
+        }
+        match &self.pseudonyms {
+            Some(pseudonyms) => restore::whole(pseudonyms, self.from, &mut value),
+            None if self.from == to => return Ok(body),
+            None => {}
+        }
+        let value = wire::response(value, self.from, to, &self.options)?;
+        Ok(serde_json::to_vec(&value).map_err(|e| ApiError::internal(&e))?.into())
+    }
+
+    /// Adds up what an answer of this process came to.
+    fn spent(&mut self, noted: Noted) {
+        self.account.spent(noted.tokens(), noted.finish);
+        self.account.drawn(noted.drawn);
+    }
+
+    fn stream(self, parts: BoxStream<'static, Result<Part, ApiError>>) -> Result<Response, ApiError> {
+        let stream = wire::Stream::new(self.from, self.asked.api, self.options.clone())?;
         // A client that fell behind gets what has gathered in one write.
-        let writes = Box::pin(self.events(parts)).ready_chunks(EVENTS_PER_WRITE).map(|events| {
+        let writes = Box::pin(self.events(stream, parts)).ready_chunks(EVENTS_PER_WRITE).map(|events| {
             let mut events = events.into_iter();
             let first = events.next().unwrap_or_default();
             let rest = events.as_slice();
@@ -64,18 +138,19 @@ impl Relay {
             // Reverse proxies that buffer (nginx) would turn the stream into a whole answer.
             (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
         ];
-        (headers, Body::from_stream(writes)).into_response()
+        Ok((headers, Body::from_stream(writes)).into_response())
     }
 
     fn events(
         mut self,
+        mut stream: wire::Stream,
         mut parts: BoxStream<'static, Result<Part, ApiError>>,
     ) -> impl futures::Stream<Item = Bytes> + Send {
         let heartbeat = self.app.config.timeouts.heartbeat;
+        let (api, trace) = (self.asked.api, Arc::clone(&self.trace));
+        let restoring = self.pseudonyms.take().map(|pseudonyms| Restoring::new(pseudonyms, self.from));
         async_stream::stream! {
-            let _place = self.place;
-            // What is held back once the answer only has to say that it has ended.
-            let mut last: Option<BytesMut> = None;
+            let mut state = Streaming { restoring, ..Streaming::default() };
             loop {
                 let part = match self.bounds.run(timeout(heartbeat, parts.next())).await {
                     Ok(Err(_elapsed)) => {
@@ -83,38 +158,145 @@ impl Relay {
                         continue;
                     }
                     Ok(Ok(None)) => break,
-                    Ok(Ok(Some(Ok(part)))) => part,
-                    Ok(Ok(Some(Err(e)))) | Err(e) => {
-                        let mut error = last.unwrap_or_default();
-                        error.extend_from_slice(&event(&e.body_bytes()));
-                        error.extend_from_slice(DONE);
-                        // There is only one error per request.
-                        let _ = self.trace.late_error.set(e);
-                        yield error.freeze();
+                    Ok(Ok(Some(part))) => part,
+                    Err(error) => Err(error),
+                };
+                match part.and_then(|part| state.take(&mut self, &mut stream, part)) {
+                    Ok(Some(write)) => yield write,
+                    Ok(None) => {}
+                    Err(error) => {
+                        yield self.broken(state, error).await;
                         return;
                     }
-                };
-                match part {
-                    Part::Event(data) => match &mut last {
-                        Some(last) => last.extend_from_slice(&event(&data)),
-                        None => yield event(&data),
-                    },
-                    Part::Noted(_) => {}
-                    Part::Ending => last = Some(BytesMut::new()),
                 }
             }
-            let mut last = last.unwrap_or_default();
-            last.extend_from_slice(DONE);
-            yield last.freeze();
+            match self.ended(&mut state, &mut stream).await {
+                Ok(last) => yield last,
+                Err(error) => yield state.error(api, &trace, error),
+            }
         }
+    }
+
+    /// What a client is told of an answer that broke off, when that is on record.
+    async fn broken(self, state: Streaming, error: ApiError) -> Bytes {
+        let Relay { account, asked, trace, .. } = self;
+        trace.set_output(state.written / BYTES_PER_TOKEN);
+        account.fail(&error).await;
+        state.error(asked.api, &trace, error)
+    }
+
+    /// The end of the answer, when the answer is on record.
+    async fn ended(self, state: &mut Streaming, stream: &mut wire::Stream) -> Result<Bytes, ApiError> {
+        let Relay { app, mut account, trace, asked, place: _place, .. } = self;
+        let finished = stream.finish().map_err(ApiError::from);
+        let failed = match stream.outcome() {
+            wire::Outcome::Failed(error) => Some(ApiError::Upstream(Box::new(error.clone()))),
+            _ => None,
+        };
+        match state.noted.take() {
+            Some(noted) => {
+                account.spent(noted.tokens(), noted.finish);
+                account.drawn(noted.drawn);
+            }
+            None => {
+                let tokens = counted(&asked, stream.probe().usage(), state.written);
+                trace.set_tokens(tokens.input, tokens.cached, tokens.output);
+                account.spent(tokens, stream.probe().finish.clone());
+            }
+        }
+        account.keep(keep::request(&app, &asked), keep::events(&app, asked.api, &state.kept));
+        if let Err(error) = finished {
+            account.fail(&error).await;
+            return Err(error);
+        }
+        match &failed {
+            // The client has been told by an event of its own.
+            Some(error) => account.fail(error).await,
+            None => account.close().await?,
+        }
+        Ok(std::mem::take(&mut state.held).into())
     }
 }
 
-/// One event, of data that stands on one line.
-fn event(data: &[u8]) -> Bytes {
-    let mut line = Vec::with_capacity(data.len() + 8);
-    line.extend_from_slice(b"data: ");
-    line.extend_from_slice(data);
-    line.extend_from_slice(b"\n\n");
-    line.into()
+/// How far a streamed answer is.
+#[derive(Default)]
+struct Streaming {
+    /// What only says that the answer has ended.
+    held: Vec<u8>,
+    holding: bool,
+    noted: Option<Noted>,
+    /// Bytes of events so far: what an answer came to whose server does not count.
+    written: u64,
+    out: Vec<SseEvent>,
+    restoring: Option<Restoring>,
+    /// What the client was sent, for the record.
+    kept: Vec<u8>,
+}
+
+impl Streaming {
+    /// What to write for a part, unless it is held back.
+    fn take(&mut self, relay: &mut Relay, stream: &mut wire::Stream, part: Part) -> Result<Option<Bytes>, ApiError> {
+        let event = match part {
+            Part::Event(event) => event,
+            Part::Noted(noted) => {
+                self.noted = Some(noted);
+                return Ok(None);
+            }
+            Part::Ending => {
+                self.holding = true;
+                return Ok(None);
+            }
+        };
+        if event.data != "[DONE]" && serde_json::from_str::<IgnoredAny>(&event.data).is_err() {
+            return Err(wire::WireError::Answer { path: ".".into(), why: "an event is not JSON".into() }.into());
+        }
+        relay.account.first_token();
+        self.written += event.data.len() as u64;
+        match &mut self.restoring {
+            None => stream.push(&event, &mut self.out)?,
+            Some(restoring) => {
+                restoring.push(event).iter().try_for_each(|event| stream.push(event, &mut self.out))?;
+            }
+        }
+        // With several answers the first to end is not the end.
+        let one_ended = relay.asked.n == 1 && stream.probe().finish.is_some();
+        self.holding |= one_ended || *stream.outcome() != wire::Outcome::Open;
+        let mut write = Vec::new();
+        self.out.drain(..).for_each(|event| event.write(&mut write));
+        if relay.app.bodies != Bodies::None && self.kept.len() + write.len() <= MAX_KEPT {
+            self.kept.extend_from_slice(&write);
+        }
+        if self.holding {
+            self.held.append(&mut write);
+        }
+        Ok((!write.is_empty()).then(|| write.into()))
+    }
+
+    /// What was held back, and then the error.
+    fn error(self, api: Api, trace: &Trace, error: ApiError) -> Bytes {
+        let mut write = self.held;
+        wire::error_event(api, &error.fault()).write(&mut write);
+        if matches!(api, Api::Chat | Api::Completions) {
+            SseEvent::data("[DONE]").write(&mut write);
+        }
+        // There is only one error per request.
+        let _ = trace.late_error.set(error);
+        write.into()
+    }
+}
+
+/// Tokens to charge. A server that counts nothing, or more tokens than its answer has bytes, is not believed.
+fn counted(asked: &Asked, usage: Option<Usage>, bytes: u64) -> TokenCounts {
+    let usage = usage.unwrap_or_default();
+    let prompt = asked.prompt_bound();
+    let input = if usage.prompt == 0 || usage.prompt > asked.bytes.len() as u64 + 4096 { prompt } else { usage.prompt };
+    let visible = usage.completion.saturating_sub(usage.reasoning);
+    let output = if visible > bytes { bytes / BYTES_PER_TOKEN } else { usage.completion };
+    TokenCounts {
+        input,
+        cached: usage.cached.min(input),
+        cache_written: usage.cache_written.min(input),
+        output,
+        reasoning: usage.reasoning.min(output),
+    }
 }

@@ -1,22 +1,27 @@
 //! What a model answers, whichever it is, before it is written to the client.
 
+use bantam_ledger::TokenCounts;
+use bantam_providers::wire::SseEvent;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::error::ApiError;
+use crate::replay::Drawn;
 
 /// An answer.
 pub(crate) enum Reply {
-    /// All of it, as JSON in the API's own form.
+    /// All of it, as JSON.
     Whole { body: Bytes, noted: Noted },
-    /// Piece by piece. The stream's end is the answer's end: markers such as `[DONE]` are no part of it.
+    /// All of it as it came from elsewhere.
+    Upstream(Bytes),
+    /// Piece by piece, as the API has them.
     Stream(BoxStream<'static, Result<Part, ApiError>>),
 }
 
 /// What comes next in a stream.
 pub(crate) enum Part {
-    /// An event for the client: the JSON of a `data:` line, on one line.
-    Event(Bytes),
+    /// An event.
+    Event(SseEvent),
     /// What it came to so far, for the record.
     Noted(Noted),
     /// The events that follow only say that it has ended.
@@ -38,4 +43,19 @@ pub(crate) struct Noted {
     pub(crate) finish: Option<String>,
     /// Sum of the logarithms of the answer's tokens' probabilities, where they are known, and how many tokens that is.
     pub(crate) logprob: Option<(f64, u64)>,
+    /// What was drawn for each choice of a local model.
+    pub(crate) drawn: Vec<Drawn>,
+}
+
+impl Noted {
+    /// As the ledger counts.
+    pub(crate) fn tokens(&self) -> TokenCounts {
+        TokenCounts {
+            input: self.prompt_tokens,
+            cached: self.cached_tokens,
+            output: self.completion_tokens,
+            reasoning: self.reasoning_tokens,
+            ..TokenCounts::default()
+        }
+    }
 }

@@ -15,22 +15,24 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
+use bantam_ledger::Ledger;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tower::Service;
 
-use crate::app::{App, Phase, ending};
-use crate::config::{ConfigError, GatewayConfig};
+use crate::app::{App, AppParts, Phase, ending};
+use crate::config::{ConfigError, ConfigFile, ConfigFileError, GatewayConfig, KeysTable};
 use crate::guard::Guarded;
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::model::Served;
+use crate::model::{Running, Served};
 use crate::routes::router;
 
 /// Most bytes of headers, and of answer buffered per connection.
@@ -50,6 +52,9 @@ pub enum ServeError {
     /// A configuration value cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The configuration file names what there is not.
+    #[error(transparent)]
+    File(#[from] ConfigFileError),
     /// Two models have the same name, so requests could not tell them apart.
     #[error("two models are called '{id}'; give one of them another name")]
     DuplicateModel {
@@ -75,6 +80,28 @@ pub enum ServeError {
     /// The metrics could not be set up.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] BuildError),
+}
+
+/// What is served, and under which rules.
+pub struct Setup {
+    /// Models and tasks that run in this process.
+    pub served: Served,
+    /// Routes, providers, policy, prices. Where to listen was said to [`Listener::bind`].
+    pub file: ConfigFile,
+    /// Where requests are put on record, and whose keys and budgets hold.
+    pub ledger: Option<Ledger>,
+    /// Configurations to take into use while serving.
+    pub reloads: mpsc::Receiver<ConfigFile>,
+}
+
+impl Setup {
+    /// Models and tasks without anything else: no providers, no keys, no ledger.
+    #[must_use]
+    pub fn only(served: Served) -> Self {
+        let file =
+            ConfigFile { keys: KeysTable { required: Some(false), ..KeysTable::default() }, ..ConfigFile::default() };
+        Self { served, file, ledger: None, reloads: mpsc::channel(1).1 }
+    }
 }
 
 /// The other end of a connection.
@@ -121,7 +148,8 @@ impl Listener {
 ///
 /// # Errors
 /// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::Metrics`], before the first connection is accepted.
-pub async fn serve(listener: Listener, served: Served, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let Setup { served, file, ledger, mut reloads } = setup;
     let Listener { config, listener, address } = listener;
     if let Some(id) = served.duplicate_model() {
         return Err(ServeError::DuplicateModel { id: id.to_owned() });
@@ -129,16 +157,39 @@ pub async fn serve(listener: Listener, served: Served, shutdown: impl Future<Out
     if let Some(name) = served.duplicate_task() {
         return Err(ServeError::DuplicateTask { name: name.to_owned() });
     }
-    let app = Arc::new(App::new(config, served, Metrics::new()?, address.ip().is_loopback()));
-    let router = router(Arc::clone(&app))?;
-    if !app.loopback {
-        tracing::warn!(%address, "anyone who can reach this address can use the models: there are no API keys yet");
+    let (running, loopback) = (Running::from(served), address.ip().is_loopback());
+    let live = Live::new(&file, &running, loopback)?;
+    if live.keys_required && ledger.is_none() && file.keys.required == Some(true) {
+        return Err(ConfigFileError::field("keys.required", "keys are kept in the ledger, which is not enabled").into());
     }
+    if !loopback && !live.keys_required {
+        tracing::warn!(%address, "anyone who can reach this address can use the models: keys are not required");
+    }
+    let app = Arc::new(App::new(
+        config,
+        AppParts { running, live, ledger, bodies: file.ledger.bodies },
+        Metrics::new()?,
+        loopback,
+    ));
+    let router = router(Arc::clone(&app))?;
+    let reloaded = Arc::clone(&app);
+    let reloading = tokio::spawn(async move {
+        while let Some(file) = reloads.recv().await {
+            match Live::new(&file, &reloaded.running, loopback) {
+                Ok(live) => {
+                    reloaded.replace(live);
+                    tracing::info!("the configuration was read again");
+                }
+                Err(error) => tracing::error!(%error, "the configuration cannot be used; the one before stays"),
+            }
+        }
+    });
 
     let mut connections = JoinSet::new();
     run(&app, &router, &listener, &mut connections, shutdown).await;
 
     drop(listener);
+    reloading.abort();
     // Connections watch the phase: they finish what they are sending and close.
     app.phase.send_replace(Phase::Ending);
     let flushed = timeout(FLUSH, async { while connections.join_next().await.is_some() {} }).await;

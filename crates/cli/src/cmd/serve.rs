@@ -1,4 +1,4 @@
-//! `bantam serve`: models behind the OpenAI API.
+//! `bantam serve`: models here and elsewhere behind the APIs of OpenAI and Anthropic.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bantam_gateway::{GatewayConfig, Listener};
+use bantam_gateway::{ConfigFile, Listener, ModelTable, Setup};
+use bantam_hub::Store;
+use bantam_ledger::{Ledger, LedgerConfig};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -21,21 +23,28 @@ use crate::{interrupt, output};
 const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
 
 /// Arguments of `bantam serve`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
+    /// Configuration file: providers, routes, keys, policy, budgets (see `bantam config example`); read again on SIGHUP. Flags go
+    /// before what it says
+    #[arg(long, value_name = "FILE", env = "BANTAM_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where requests are put on record: a SQLite file, or none [default: ledger.db in the data directory]
+    #[arg(long, value_name = "FILE|none")]
+    ledger: Option<PathBuf>,
     /// Model to serve: catalogue name, path of a .gguf file or of an encoder's directory, or hf:org/repo/file.gguf; may be
-    /// given several times [default: smollm2-135m-instruct, or with --tasks none but theirs]
+    /// given several times [default: what the configuration and --tasks name, or else smollm2-135m-instruct]
     #[arg(long = "model", short, value_name = "NAME|PATH")]
     models: Vec<String>,
     /// Directory of task files to serve under /v1/tasks; the models that they name are served, too
     #[arg(long, value_name = "DIR")]
     tasks: Option<PathBuf>,
-    /// Address or name to listen on
-    #[arg(long, value_name = "H", default_value = "127.0.0.1")]
-    host: String,
-    /// Port to listen on; 0 picks a free one and prints it
-    #[arg(long, short, value_name = "P", default_value_t = 8080)]
-    port: u16,
+    /// Address or name to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "H")]
+    host: Option<String>,
+    /// Port to listen on; 0 picks a free one and prints it [default: 8080]
+    #[arg(long, short, value_name = "P")]
+    port: Option<u16>,
     /// Origin whose web pages may call the API, such as https://app.example; * is any; may be given several times
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     cors_origins: Vec<String>,
@@ -45,15 +54,15 @@ pub(crate) struct ServeArgs {
     /// Most requests that wait for a place in the batch; the next one gets 429
     #[arg(long, value_name = "N", default_value_t = 256)]
     queue: usize,
-    /// Most bytes of a request body, in MiB; a longer one gets 413
-    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    max_body: u32,
-    /// Most seconds that one request may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
-    /// How many seconds running requests may go on after SIGTERM or Ctrl-C
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    drain: u64,
+    /// Most bytes of a request body, in MiB; a longer one gets 413 [default: 4]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_body: Option<u32>,
+    /// Most seconds that one request may take [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// How many seconds running requests may go on after SIGTERM or Ctrl-C [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    drain: Option<u64>,
     /// Text of a system prompt whose computed pages are kept for good, so that no other traffic pushes it out of memory;
     /// may be given several times
     #[arg(long = "pin", value_name = "FILE")]
@@ -91,18 +100,9 @@ fn init_log(format: LogFormat, globals: &Globals) -> anyhow::Result<()> {
 
 pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     init_log(args.log_format, globals)?;
-    let mut config = GatewayConfig {
-        host: args.host.clone(),
-        port: args.port,
-        cors_origins: args.cors_origins.clone(),
-        allowed_hosts: args.allowed_hosts.clone(),
-        ..GatewayConfig::default()
-    };
-    config.limits.body_bytes = args.max_body as usize * (1 << 20);
-    config.limits.buffered_bytes = config.limits.buffered_bytes.max(config.limits.body_bytes);
+    let file = configuration(args)?;
+    let mut config = file.server.gateway();
     config.limits.concurrent_requests = config.limits.concurrent_requests.max(args.queue);
-    config.timeouts.request = Duration::from_secs(args.timeout);
-    config.timeouts.drain = Duration::from_secs(args.drain);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -117,12 +117,12 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     engine.queue = args.queue;
     engine.pins = args.pins.iter().map(fs_err::read_to_string).collect::<Result<_, _>>()?;
     let mut serving = Serving::new(engine, args.precision, globals);
-    for model in &args.models {
-        serving.model(model)?;
+    for model in &file.models {
+        serving.named(&model.source, model.name.as_deref())?;
     }
-    match &args.tasks {
+    match &file.server.tasks {
         Some(dir) => serving.tasks(dir)?,
-        None if args.models.is_empty() => {
+        None if file.models.is_empty() && file.routes.is_empty() => {
             serving.model(DEFAULT_MODEL)?;
         }
         None => {}
@@ -131,6 +131,11 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
 
     let (stop, stopped) = tokio::sync::watch::channel(0u32);
     let stop = Arc::new(stop);
+    let ledger = match serving_ledger(&file, globals)? {
+        Some(config) => Some(runtime.block_on(Ledger::open(config)).context("the ledger cannot be opened")?),
+        None => None,
+    };
+    let (reload, reloads) = tokio::sync::mpsc::channel(1);
     let on_interrupt = Arc::clone(&stop);
     let _guard = interrupt::catch(move || request_stop(&on_interrupt))?;
     runtime.block_on(async {
@@ -140,6 +145,16 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
             tokio::spawn(async move {
                 while terminate.recv().await.is_some() {
                     request_stop(&stop);
+                }
+            });
+            let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+            let args = args.clone();
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    match configuration(&args) {
+                        Ok(file) => drop(reload.send(file).await),
+                        Err(error) => eprintln!("the configuration cannot be used, the one before stays: {error:#}"),
+                    }
                 }
             });
         }
@@ -157,16 +172,54 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         if !globals.quiet {
             eprintln!("chat page: {url}/   OpenAI API: {url}/v1   Ctrl-C stops");
         }
-        bantam_gateway::serve(listener, served, shutdown).await?;
+        let setup = Setup { served, file, ledger: ledger.clone(), reloads };
+        bantam_gateway::serve(listener, setup, shutdown).await?;
         anyhow::Ok(())
     })?;
     for engine in engines {
         engine.shutdown(Duration::ZERO);
         engine.join();
     }
+    if let Some(ledger) = ledger {
+        runtime.block_on(ledger.close()).context("the ledger did not take its last entries")?;
+    }
     // A thread that still waits for a task's server is not waited for.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// What the file says, under what the flags say.
+fn configuration(args: &ServeArgs) -> anyhow::Result<ConfigFile> {
+    let mut file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+    let server = &mut file.server;
+    if let Some(host) = &args.host {
+        server.host.clone_from(host);
+    }
+    server.port = args.port.unwrap_or(server.port);
+    server.cors_origins.extend_from_slice(&args.cors_origins);
+    server.allowed_hosts.extend_from_slice(&args.allowed_hosts);
+    server.max_body_mib = args.max_body.unwrap_or(server.max_body_mib);
+    server.timeout_s = args.timeout.unwrap_or(server.timeout_s);
+    server.drain_s = args.drain.unwrap_or(server.drain_s);
+    if args.tasks.is_some() {
+        server.tasks.clone_from(&args.tasks);
+    }
+    match &args.ledger {
+        Some(path) if path.as_os_str() == "none" => file.ledger.enabled = false,
+        Some(path) => {
+            file.ledger.path = Some(path.clone());
+            file.ledger.postgres = None;
+        }
+        None => {}
+    }
+    file.models.extend(args.models.iter().map(|source| ModelTable { name: None, source: source.clone() }));
+    Ok(file)
+}
+
+/// Where the ledger is and how it is kept, if there is one.
+fn serving_ledger(file: &ConfigFile, globals: &Globals) -> anyhow::Result<Option<LedgerConfig>> {
+    let store = Store::open(globals.data_dir.as_deref())?;
+    Ok(file.ledger_config(&store.root().join("ledger.db"))?)
 }
 
 /// The first request to stop drains, the second ends the program at once.

@@ -31,10 +31,15 @@ impl<'a> Serving<'a> {
 
     /// Starts a model, unless it runs.
     pub(crate) fn model(&mut self, name: &str) -> anyhow::Result<&TaskModel> {
+        self.named(name, None)
+    }
+
+    /// Starts a model, unless it runs, and serves it under a name of its own if one is given.
+    pub(crate) fn named(&mut self, name: &str, id: Option<&str>) -> anyhow::Result<&TaskModel> {
         let at = match self.opened.iter().position(|(opened, _)| opened == name) {
             Some(at) => at,
             None => {
-                let model = self.open(name)?;
+                let model = self.open(name, id)?;
                 self.opened.push((name.to_owned(), model));
                 self.opened.len() - 1
             }
@@ -42,16 +47,18 @@ impl<'a> Serving<'a> {
         Ok(&self.opened[at].1)
     }
 
-    fn open(&mut self, name: &str) -> anyhow::Result<TaskModel> {
+    fn open(&mut self, name: &str, named: Option<&str>) -> anyhow::Result<TaskModel> {
         let (id, description, model);
         if encoder::is_encoder(name, self.globals)? {
             let args = EncoderArgs { threads: self.engine.threads, precision: self.precision };
-            let loaded = encoder::encoder(name, &args, self.globals)?;
+            let mut loaded = encoder::encoder(name, &args, self.globals)?;
+            loaded.id = named.map_or(loaded.id, str::to_owned);
             (id, description) = (loaded.id.clone(), loaded.description.clone());
             model = TaskModel::Encoder(loaded.task_model());
             self.served.encoders.push(loaded.into_served());
         } else {
-            let loaded = Loaded::open(name, &self.engine, self.globals)?;
+            let mut loaded = Loaded::open(name, &self.engine, self.globals)?;
+            loaded.id = named.map_or(loaded.id, str::to_owned);
             (id, description) = (loaded.id.clone(), loaded.description.clone());
             model = TaskModel::Generating(Box::new(loaded.task_model()));
             self.engines.push(loaded.engine.clone());

@@ -16,6 +16,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
 pub(crate) const ENCODER: &str = "all-minilm-l6-v2";
 
@@ -72,15 +74,20 @@ pub(crate) fn fails(command: &mut Command) -> (i32, String) {
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
+    /// A ledger of its own: one process holds one.
+    pub(crate) ledger: TempDir,
 }
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Server {
-        let mut child = bantam().args(["serve", "--port", "0"]).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let ledger = tempfile::tempdir().unwrap();
+        let mut command = bantam();
+        command.args(["serve", "--port", "0", "--ledger"]).arg(ledger.path().join("ledger.db"));
+        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("printed {line:?}")).to_owned();
-        Server { child, url }
+        Server { child, url, ledger }
     }
 
     pub(crate) fn terminate(&self) {

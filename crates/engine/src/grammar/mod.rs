@@ -49,6 +49,7 @@ fn limits() -> ParserLimits {
 pub struct Grammar {
     start: Arc<Mutex<GrammarMatcher>>,
     vocabulary: Arc<dyn Vocabulary>,
+    source: Arc<GrammarSource>,
 }
 
 impl std::fmt::Debug for Grammar {
@@ -62,6 +63,12 @@ impl Grammar {
     /// the lexer as it was compiled.
     pub fn matcher(&self) -> GrammarMatcher {
         self.start.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub fn source(&self) -> &GrammarSource {
+        &self.source
     }
 
     pub(crate) fn is_over(&self, vocabulary: &Arc<dyn Vocabulary>) -> bool {
@@ -128,7 +135,8 @@ impl Compiler {
             Err(fault) => return Err(GrammarError::invalid(&fault.why)),
         }
         start.take_times();
-        Ok(Grammar { start: Arc::new(Mutex::new(start)), vocabulary: Arc::clone(&self.vocabulary) })
+        let (start, source) = (Arc::new(Mutex::new(start)), Arc::new(source.clone()));
+        Ok(Grammar { start, vocabulary: Arc::clone(&self.vocabulary), source })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Grammar)>> {

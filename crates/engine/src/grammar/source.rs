@@ -1,6 +1,7 @@
 //! What grammars are made from.
 
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{error::GrammarError, schema};
@@ -18,7 +19,8 @@ pub const MAX_CHOICES: usize = 4096;
 const MAX_NESTING: usize = 128;
 
 /// What an answer must follow.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GrammarSource {
     /// JSON that is valid under a schema (Draft 4 to 2020-12; properties come in the order in which it lists them).
     JsonSchema(Value),

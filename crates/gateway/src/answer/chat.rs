@@ -26,7 +26,7 @@ const FUNCTION: &str = "function";
 impl ChatFormat {
     pub(crate) fn new(prepared: &Prepared) -> Self {
         let readers = (0..prepared.n).map(|_| CallReader::new(prepared.calls)).collect();
-        ChatFormat { logprobs: prepared.options.logprobs.is_some(), style: prepared.calls, readers }
+        ChatFormat { logprobs: prepared.shows_logprobs, style: prepared.calls, readers }
     }
 }
 

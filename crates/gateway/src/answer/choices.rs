@@ -1,5 +1,6 @@
 //! The answers of one request, as they come.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use futures::stream::{self, SelectAll, Stream, StreamExt};
 
 use crate::error::ApiError;
 use crate::observe::Trace;
+use crate::replay::Drawn;
 
 /// A token that belongs to a [`Piece`], if log probabilities were asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,10 @@ pub(crate) struct Finished {
     pub(crate) finish: FinishReason,
     pub(crate) usage: Usage,
     pub(crate) timings: Timings,
+    /// Sum of the logarithms of its tokens' probabilities, and of how many tokens, if they were asked for.
+    pub(crate) logprob: Option<(f64, u64)>,
+    /// What was drawn.
+    pub(crate) drawn: Drawn,
 }
 
 pub(crate) enum Step {
@@ -46,6 +52,10 @@ pub(crate) struct Choices {
     events: SelectAll<Events>,
     /// Per choice: tokens whose text is not certain yet.
     pending: Vec<Vec<DrawnToken>>,
+    /// Per choice: what [`Finished::logprob`] will be.
+    logprobs: Vec<Option<(f64, u64)>>,
+    /// Per choice: tokens drawn so far.
+    drawn: Vec<Vec<u32>>,
     /// A step that comes after the one just given.
     next: Option<(usize, Step)>,
     per_prompt: usize,
@@ -56,8 +66,10 @@ impl Choices {
     /// `per_prompt` choices of the first prompt, then as many of the second, and so on.
     pub(crate) fn new(generations: Vec<Generation>, per_prompt: usize, trace: Arc<Trace>) -> Self {
         let pending = generations.iter().map(|_| Vec::new()).collect();
+        let logprobs = vec![None; generations.len()];
+        let drawn = vec![Vec::new(); generations.len()];
         let events = generations.into_iter().enumerate().map(|(i, g)| events(i, g)).collect();
-        Self { events, pending, next: None, per_prompt, trace }
+        Self { events, pending, logprobs, drawn, next: None, per_prompt, trace }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -78,8 +90,11 @@ impl Choices {
             match event {
                 Event::Token { id, text, logprob, end } => {
                     self.trace.completion_tokens.fetch_add(1, Ordering::Relaxed);
+                    self.drawn[index].push(id);
                     // The token that ends a turn is not part of the answer.
                     if let Some(l) = logprob.filter(|_| !end) {
+                        let (sum, tokens) = self.logprobs[index].unwrap_or_default();
+                        self.logprobs[index] = Some((sum + f64::from(l.logprob), tokens + 1));
                         pending.push(DrawnToken { id, logprob: l.logprob, top: l.top });
                     }
                     if !text.is_empty() {
@@ -87,8 +102,10 @@ impl Choices {
                         return Some(Ok((index, Step::Piece(Piece { text, tokens }))));
                     }
                 }
-                Event::Done { finish, matched_stop, usage, timings, .. } => {
-                    let finished = Step::Finish(Finished { finish, usage, timings });
+                Event::Done { finish, matched_stop, usage, timings, seed } => {
+                    let logprob = self.logprobs[index];
+                    let drawn = Drawn { seed, tokens: std::mem::take(&mut self.drawn[index]) };
+                    let finished = Step::Finish(Finished { finish, usage, timings, logprob, drawn });
                     let tokens = std::mem::take(pending);
                     // Tokens of a stop string have no text in the answer, and so no log probabilities either.
                     if tokens.is_empty() || matched_stop.is_some() {
@@ -120,6 +137,10 @@ pub(crate) struct Tally {
     usage: openai::Usage,
     /// Why the last choice ended.
     pub(super) finish: Option<FinishReason>,
+    /// Sum of the logarithms of the tokens' probabilities, and of how many tokens.
+    pub(super) logprob: Option<(f64, u64)>,
+    /// What was drawn, by choice.
+    pub(super) drawn: BTreeMap<usize, Drawn>,
 }
 
 impl Tally {
@@ -132,6 +153,11 @@ impl Tally {
         }
         self.usage.completion_tokens += completion_tokens;
         self.finish = Some(finished.finish);
+        self.drawn.insert(index, finished.drawn.clone());
+        if let Some((sum, tokens)) = finished.logprob {
+            let (before, count) = self.logprob.unwrap_or_default();
+            self.logprob = Some((before + sum, count + tokens));
+        }
     }
 
     pub(crate) fn usage(&self) -> openai::Usage {

@@ -25,7 +25,7 @@ impl CompletionFormat {
     pub(crate) fn new(prepared: &mut Prepared) -> Self {
         let n = prepared.n;
         let echo: Vec<_> = prepared.prompts.iter_mut().flat_map(|p| vec![p.echo.take(); n]).collect();
-        Self { logprobs: prepared.options.logprobs.is_some(), sent: vec![0; echo.len()], echo }
+        Self { logprobs: prepared.shows_logprobs, sent: vec![0; echo.len()], echo }
     }
 }
 

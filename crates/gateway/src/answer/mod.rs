@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bantam_engine::{GenerateRequest, Generation};
-use bytes::Bytes;
+use bantam_providers::wire::SseEvent;
 use futures::StreamExt;
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ async fn whole<F: Format>(app: &App, head: &Head, mut choices: Choices, format: 
         }
     }
     let noted = tally.noted();
-    Ok(Reply::Whole { body: json(&format.whole(head, answers, tally.usage())), noted })
+    Ok(Reply::Whole { body: json(&format.whole(head, answers, tally.usage())).into(), noted })
 }
 
 /// An answer to be streamed.
@@ -109,7 +109,7 @@ fn stream<F: Format>(app: Arc<App>, streamed: Streamed<F>) -> Reply {
         let (mut tally, mut ended) = (Tally::default(), 0);
         for index in 0..choices.len() {
             if let Some(chunk) = format.chunk(&head, index, StreamEvent::Open, no_usage) {
-                yield Part::Event(json(&chunk));
+                yield event(&chunk);
             }
         }
         while let Some((index, step)) = choices.next().await.transpose()? {
@@ -127,12 +127,13 @@ fn stream<F: Format>(app: Arc<App>, streamed: Streamed<F>) -> Reply {
                 }
             };
             if let Some(chunk) = format.chunk(&head, index, step, no_usage) {
-                yield Part::Event(json(&chunk));
+                yield event(&chunk);
             }
         }
         if include_usage {
-            yield Part::Event(json(&format.usage_chunk(&head, tally.usage())));
+            yield event(&format.usage_chunk(&head, tally.usage()));
         }
+        yield Part::Event(SseEvent::data("[DONE]"));
     };
     Reply::Stream(parts.boxed())
 }
@@ -142,10 +143,13 @@ fn count(app: &App, head: &Head, finished: &choices::Finished) {
     app.metrics.answer(&head.name, &finished.timings, finished.usage.completion_tokens);
 }
 
-/// JSON has no line breaks outside strings, and inside they are escaped, so one `data:` line holds it.
-fn json(value: &impl Serialize) -> Bytes {
+fn event(value: &impl Serialize) -> Part {
+    Part::Event(SseEvent::data(json(value)))
+}
+
+fn json(value: &impl Serialize) -> String {
     // Cannot fail with the wire types, whose keys are strings and whose numbers are finite.
-    serde_json::to_vec(value).unwrap_or_else(|e| ApiError::internal(&e).body_bytes()).into()
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 impl Tally {
@@ -162,7 +166,9 @@ impl Tally {
                 }
                 .into()
             }),
-            ..Noted::default()
+            reasoning_tokens: 0,
+            logprob: self.logprob,
+            drawn: self.drawn.values().cloned().collect(),
         }
     }
 }

@@ -387,7 +387,7 @@ impl Default for PolicyTable {
             dry_run: false,
             detection_timeout_ms: 200,
             on_failure: Action::LocalOnly,
-            min_score: 0.5,
+            min_score: 0.4,
             rules: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! What an operator can set.
 
+mod derive;
 mod file;
 pub mod litellm;
 mod read;

@@ -141,6 +141,9 @@ impl ConfigFile {
             if provider.name.is_empty() || !seen.insert(&provider.name) {
                 return Err(fault(at("name"), "every provider needs a name of its own"));
             }
+            if provider.name.contains('/') {
+                return Err(fault(at("name"), "must not have a slash"));
+            }
             provider.api_key.as_ref().map_or(Ok(()), |s| one_place(&at("api_key"), s))?;
             if provider.max_in_flight == Some(0) {
                 return Err(fault(at("max_in_flight"), "must be at least 1"));
@@ -165,10 +168,12 @@ impl ConfigFile {
             if route.targets.is_empty() {
                 return Err(fault(at("targets"), "needs at least one target"));
             }
-            if route.targets.iter().all(|t| t.weight == 0) {
-                return Err(fault(at("targets"), "at least one target needs a weight over 0"));
-            }
             for (j, target) in route.targets.iter().enumerate() {
+                if target.weight == 0 {
+                    let why =
+                        "must be at least 1; leave a target out that is to have nothing, or name it under fallback";
+                    return Err(fault(at(&format!("targets[{j}].weight")), why));
+                }
                 if let Some(provider) = target.provider.as_deref().filter(|p| !providers.contains(p)) {
                     let why = format!("there is no provider '{provider}'{}", nearest(provider, &providers));
                     return Err(fault(at(&format!("targets[{j}].provider")), why));

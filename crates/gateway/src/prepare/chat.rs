@@ -40,7 +40,8 @@ pub(crate) fn chat(model: Arc<ServedModel>, request: ChatRequest, max_choices: u
     };
     let calls = tools.map_or(CallStyle::None, |tools| tools.style());
     let prompts = vec![PromptTokens { ids, echo: None }];
-    Ok(Prepared { model, input: "messages", prompts, n, options, delivery, calls })
+    let shows_logprobs = options.logprobs.is_some();
+    Ok(Prepared { shows_logprobs, model, input: "messages", prompts, n, options, delivery, calls })
 }
 
 /// Features that change the answer and that this server does not have are refused, never ignored.

@@ -68,7 +68,8 @@ pub(crate) fn completion(
             lists.map(|list| check(list).map(&from_ids)).collect::<Result<_, ApiError>>()?
         }
     };
-    Ok(Prepared { model, input: "prompt", prompts, n, options, delivery, calls: CallStyle::None })
+    let shows_logprobs = options.logprobs.is_some();
+    Ok(Prepared { shows_logprobs, model, input: "prompt", prompts, n, options, delivery, calls: CallStyle::None })
 }
 
 /// Token ids are decoded for the echo before the engine sees them, so their range is checked here.

@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     /// Everything but prompt and choice.
     pub(crate) options: GenerateRequest,
     pub(crate) delivery: Delivery,
+    /// Whether log-probabilities are shown: they may be computed for us only.
+    pub(crate) shows_logprobs: bool,
     /// Where the answers call tools.
     pub(crate) calls: CallStyle,
 }

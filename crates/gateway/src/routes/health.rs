@@ -17,10 +17,11 @@ pub(super) async fn alive() -> impl IntoResponse {
 
 /// Every model takes requests and the server is not on its way out.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let models: serde_json::Map<_, _> = app.models.iter().map(|m| (m.id.clone(), m.engine.is_ready().into())).collect();
+    let models: serde_json::Map<_, _> =
+        app.running.models.iter().map(|m| (m.id.clone(), m.engine.is_ready().into())).collect();
     let (code, status) = if app.phase() > Phase::Open {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if app.model_list().data.is_empty() || models.values().any(|ready| ready == false) {
+    } else if app.model_list(None).data.is_empty() || models.values().any(|ready| ready == false) {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     } else {
         (StatusCode::OK, "ready")
@@ -30,8 +31,5 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 /// Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        app.metrics.render(&app.models, &app.encoders),
-    )
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render(&app.running))
 }

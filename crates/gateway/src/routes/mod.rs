@@ -1,9 +1,10 @@
 //! Which URL is answered by what.
 
 mod chat_page;
-mod embeddings;
+mod feedback;
 mod generate;
 mod health;
+mod keys;
 mod models;
 mod tasks;
 
@@ -21,8 +22,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use crate::app::App;
 use crate::config::ConfigError;
 use crate::error::ApiError;
+use crate::flow::{ID, MODEL};
 use crate::observe::{REQUEST_ID, observe};
-use generate::MODEL;
 use tasks::{TASK, TASK_HASH};
 
 pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
@@ -33,7 +34,13 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/chat/completions", post(generate::chat))
         .route("/v1/completions", post(generate::completions))
-        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/embeddings", post(generate::embeddings))
+        .route("/v1/responses", post(generate::responses))
+        .route("/v1/messages", post(generate::messages))
+        .route("/v1/feedback", post(feedback::feedback))
+        .route("/admin/keys", get(keys::list).post(keys::create))
+        .route("/admin/keys/{id}", get(keys::one).patch(keys::update).delete(keys::revoke))
+        .route("/admin/keys/{id}/rotate", post(keys::rotate))
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{name}", get(tasks::one))
         .route("/v1/tasks/{name}/run", post(tasks::run))
@@ -60,7 +67,7 @@ fn cors(app: &App) -> Result<Option<CorsLayer>, ConfigError> {
             .allow_origin(origin)
             .allow_methods([Method::GET, Method::POST])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, MODEL, TASK, TASK_HASH]),
+            .expose_headers([REQUEST_ID, ID, header::RETRY_AFTER, MODEL, TASK, TASK_HASH]),
     ))
 }
 

@@ -13,10 +13,10 @@ use bantam_types::openai::parse_fields;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::generate::MODEL;
 use crate::app::App;
 use crate::body;
 use crate::error::ApiError;
+use crate::flow::MODEL;
 use crate::observe::Trace;
 
 pub(super) const TASK: HeaderName = HeaderName::from_static("x-bantam-task");
@@ -40,7 +40,7 @@ impl<'a> TaskObject<'a> {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
-    let tasks: Vec<_> = app.tasks.iter().map(|runner| TaskObject::new(runner)).collect();
+    let tasks: Vec<_> = app.running.tasks.iter().map(|runner| TaskObject::new(runner)).collect();
     Json(json!({ "object": "list", "data": tasks })).into_response()
 }
 

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use bantam_engine::{Embedder, EmbedderConfig, EmbedderParts, Engine, EngineConfig};
 use bantam_formats::{ChatTemplate, Tokenizer};
-use bantam_gateway::{GatewayConfig, Listener, ServeError, Served, ServedEncoder, ServedModel, serve};
+use bantam_gateway::{
+    ConfigFile, GatewayConfig, Listener, ServeError, Served, ServedEncoder, ServedModel, Setup, serve,
+};
 use bantam_kernels::{Cpu, CpuConfig};
+use bantam_ledger::Ledger;
 use bantam_models::{Encoder, Precision};
 use bantam_tasks::Runner;
 use bantam_tasks::model::{EncoderModel, LocalModel};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::client::Client;
@@ -36,6 +39,9 @@ pub(crate) struct Options {
     pub(crate) template: fn() -> ChatTemplate,
     /// Binds tasks to the toy and the encoder.
     pub(crate) tasks: fn(&LocalModel, &EncoderModel) -> Vec<Runner>,
+    /// Routes, providers, policy.
+    pub(crate) file: ConfigFile,
+    pub(crate) ledger: Option<Ledger>,
 }
 
 impl Default for Options {
@@ -49,6 +55,8 @@ impl Default for Options {
             habit: "",
             template,
             tasks: |_, _| Vec::new(),
+            file: ConfigFile::default(),
+            ledger: None,
         }
     }
 }
@@ -56,6 +64,8 @@ impl Default for Options {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) engine: Engine,
+    /// Takes another configuration into use.
+    pub(crate) reload: mpsc::Sender<ConfigFile>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<Result<(), ServeError>>>,
 }
@@ -98,11 +108,13 @@ pub(crate) async fn start_with(options: Options) -> Server {
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = Listener::bind(options.gateway).await.unwrap();
     let address = listener.address();
-    let serving = serve(listener, served, async move {
+    let (reload, reloads) = mpsc::channel(1);
+    let setup = Setup { served, file: options.file, ledger: options.ledger, reloads };
+    let serving = serve(listener, setup, async move {
         let _ = stopped.await;
     });
     let task = tokio::spawn(serving);
-    Server { address, engine, stop: Some(stop), task: Some(task) }
+    Server { address, engine, reload, stop: Some(stop), task: Some(task) }
 }
 
 fn encoder() -> ServedEncoder {

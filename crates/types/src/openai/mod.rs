@@ -23,5 +23,8 @@ pub use completion::{
 pub use embedding::{EmbeddingObject, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage, EmbeddingVector};
 pub use error::{ErrorBody, ErrorObject};
 pub use model::{ModelList, ModelObject};
-pub use request::{Common, OneOrMany, ParseError, StreamOptions, WireRequest, parse, parse_fields};
+pub use request::{
+    Common, OneOrMany, ParseError, StreamOptions, WireRequest, parse, parse_fields, parse_object, read_fields,
+    read_value,
+};
 pub use usage::{CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage};

@@ -40,8 +40,23 @@ pub trait WireRequest: Sized {
 /// # Errors
 /// [`ParseError::Syntax`] if the bytes are not JSON, [`ParseError::Field`] if a field has the wrong type.
 pub fn parse<R: WireRequest>(body: &[u8]) -> Result<R, ParseError> {
-    let value = object(body)?;
-    Ok(R::from_parts(view(&value)?, view(&value)?))
+    read_value(&parse_object(body)?)
+}
+
+/// Reads a request body that has been read as JSON.
+///
+/// # Errors
+/// [`ParseError::Field`].
+pub fn read_value<R: WireRequest>(body: &Value) -> Result<R, ParseError> {
+    Ok(R::from_parts(view(body)?, view(body)?))
+}
+
+/// Reads a request body that has been read as JSON and has none of the [`Common`] fields.
+///
+/// # Errors
+/// [`ParseError::Field`].
+pub fn read_fields<T: DeserializeOwned>(body: &Value) -> Result<T, ParseError> {
+    view(body)
 }
 
 /// Reads a request body that has none of the [`Common`] fields.
@@ -49,10 +64,14 @@ pub fn parse<R: WireRequest>(body: &[u8]) -> Result<R, ParseError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_fields<T: DeserializeOwned>(body: &[u8]) -> Result<T, ParseError> {
-    view(&object(body)?)
+    view(&parse_object(body)?)
 }
 
-fn object(body: &[u8]) -> Result<Value, ParseError> {
+/// Reads a request body as JSON.
+///
+/// # Errors
+/// [`ParseError::Syntax`] if the bytes are not JSON, [`ParseError::Field`] if they are no object.
+pub fn parse_object(body: &[u8]) -> Result<Value, ParseError> {
     let value: Value = serde_json::from_slice(body).map_err(|e| ParseError::Syntax { message: e.to_string() })?;
     if !value.is_object() {
         return Err(ParseError::Field { path: ".".into(), message: "the body must be a JSON object".into() });

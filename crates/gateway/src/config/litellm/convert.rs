@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::super::{ConfigFile, ConfigFileError, PriceRow, ProviderTable, RouteTable, SecretRef, TargetTable};
+#[cfg(test)]
+use super::super::SecretRef;
+use super::super::{ConfigFile, ConfigFileError, PriceRow, ProviderTable, RouteTable, TargetTable};
 use super::reasons::reason;
 use super::secrets::{Secrets, env, shouted, variable};
 use super::servers::{self, COMPATIBLE, Server};

@@ -1,0 +1,299 @@
+//! The record of one request: reserved before anything is spent on it, settled when it has ended, however it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bantam_ledger::{Attempt, Begin, BeginError, Bodies, Estimate, Outcome, Ticket, Timestamp, TokenCounts};
+use bantam_types::NanoDollars;
+use serde_json::{Map, Value};
+
+use super::asked::Asked;
+use super::caller::Caller;
+use crate::app::App;
+use crate::config::Bodies as Keep;
+use crate::error::ApiError;
+use crate::live::{Live, Route};
+use crate::model::ServedModel;
+use crate::observe::{CLIENT_LEFT, Trace};
+use crate::replay::{Drawn, Replay};
+
+/// Who answers, for the cost.
+#[derive(Clone)]
+pub(crate) enum Answerer {
+    /// A model in this process.
+    Local(Arc<ServedModel>),
+    /// An encoder in this process, by name.
+    Encoder(String),
+    /// A model elsewhere.
+    Hosted {
+        /// The configuration's name for who serves it.
+        provider: String,
+        /// The kind of server, which price lists go by.
+        preset: &'static str,
+        /// The model's name there.
+        model: String,
+    },
+}
+
+impl Answerer {
+    pub(crate) fn provider(&self) -> &str {
+        match self {
+            Self::Local(_) | Self::Encoder(_) => "local",
+            Self::Hosted { provider, .. } => provider,
+        }
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        match self {
+            Self::Local(model) => &model.id,
+            Self::Encoder(id) => id,
+            Self::Hosted { model, .. } => model,
+        }
+    }
+}
+
+/// One request's record.
+pub(crate) struct Account {
+    app: Arc<App>,
+    live: Arc<Live>,
+    trace: Arc<Trace>,
+    started: Instant,
+    begin: Begin,
+    ticket: Option<Ticket>,
+    outcome: Outcome,
+    /// What decided, for whoever asks why.
+    decision: Map<String, Value>,
+    /// Whose price is the counterfactual.
+    baseline: Option<String>,
+    /// Who is answering, and since when.
+    answering: Option<(Answerer, Instant)>,
+    /// What computes a local answer again.
+    replay: Option<Replay>,
+}
+
+impl Account {
+    pub(crate) fn new(app: Arc<App>, live: Arc<Live>, trace: Arc<Trace>, surface: &str, caller: &Caller) -> Self {
+        let begin = Begin {
+            request: trace.id,
+            at: Timestamp::now(),
+            key: caller.key.as_ref().map(|key| key.id.clone()),
+            surface: surface.into(),
+            route: None,
+            model: String::new(),
+            subject: None,
+            estimate: Estimate::default(),
+        };
+        Self {
+            app,
+            live,
+            trace,
+            started: Instant::now(),
+            begin,
+            ticket: None,
+            outcome: Outcome::default(),
+            decision: Map::new(),
+            baseline: None,
+            answering: None,
+            replay: None,
+        }
+    }
+
+    /// Notes what is asked for.
+    pub(crate) fn asked(&mut self, asked: &Asked, model: &str) {
+        self.begin.model = model.to_owned();
+        self.begin.subject.clone_from(&asked.user);
+        self.outcome.streamed = asked.stream;
+    }
+
+    /// Notes the route that takes the request.
+    pub(crate) fn routed(&mut self, route: &Route) {
+        self.begin.route = Some(route.name.clone());
+        self.baseline = Some(route.baseline.clone().unwrap_or_else(|| route.name.clone()));
+    }
+
+    /// Notes a reason.
+    pub(crate) fn decided(&mut self, what: &str, why: impl Into<Value>) {
+        self.decision.insert(what.into(), why.into());
+    }
+
+    /// Reserves the most that the request may cost.
+    pub(crate) async fn open(&mut self, estimate: Estimate) -> Result<(), ApiError> {
+        self.begin.estimate = estimate;
+        if let Some(ledger) = &self.app.ledger {
+            self.ticket = Some(ledger.begin(self.begin.clone()).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits until the request is on record. Nothing may be answered before.
+    pub(crate) async fn durable(&mut self) -> Result<(), ApiError> {
+        match &mut self.ticket {
+            Some(ticket) => ticket.durable().await.map_err(|e| ApiError::ledger(&e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes who answers now.
+    pub(crate) fn answers(&mut self, answerer: Answerer) {
+        self.answering = Some((answerer, Instant::now()));
+    }
+
+    /// Notes attempts that brought no answer.
+    pub(crate) fn attempts(&mut self, attempts: impl IntoIterator<Item = Attempt>) {
+        self.outcome.attempts.extend(attempts);
+    }
+
+    /// Notes that who was asked has no answer, and another is asked.
+    pub(crate) fn passed_on(&mut self, error: &ApiError) {
+        let Some((answerer, since)) = self.answering.take() else { return };
+        self.outcome.attempts.push(Attempt {
+            provider: answerer.provider().into(),
+            model: answerer.model().into(),
+            error: Some(error.code().into()),
+            latency_us: micros(since.elapsed()),
+            ..Attempt::default()
+        });
+    }
+
+    /// Notes that the first of the answer is there.
+    pub(crate) fn first_token(&mut self) {
+        self.outcome.first_token.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Adds up what an answer came to: one that is delivered, or one that another takes the place of.
+    pub(crate) fn spent(&mut self, tokens: TokenCounts, stop: Option<String>) {
+        let Some((answerer, since)) = self.answering.take() else { return };
+        let pricing = &self.live.pricing;
+        let cost = match &answerer {
+            Answerer::Local(model) => pricing.local(model, &tokens),
+            Answerer::Encoder(_) => pricing.encoder(since.elapsed()),
+            Answerer::Hosted { preset, model, .. } => {
+                pricing.hosted(Some(preset), model, &tokens).unwrap_or_else(|| {
+                    self.decision.insert("unpriced".into(), true.into());
+                    NanoDollars::ZERO
+                })
+            }
+        };
+        let out = &mut self.outcome;
+        out.attempts.push(Attempt {
+            provider: answerer.provider().into(),
+            model: answerer.model().into(),
+            status: Some(200),
+            error: None,
+            latency_us: micros(since.elapsed()),
+            tokens,
+            cost,
+        });
+        out.cost = out.cost.plus(cost);
+        out.tokens.input += tokens.input;
+        out.tokens.cached += tokens.cached;
+        out.tokens.cache_written += tokens.cache_written;
+        out.tokens.output += tokens.output;
+        out.tokens.reasoning += tokens.reasoning;
+        out.stop = stop;
+        out.provider = Some(answerer.provider().into());
+        out.model = Some(answerer.model().into());
+        out.model_digest = match &answerer {
+            Answerer::Local(model) => model.digest.clone(),
+            _ => None,
+        };
+        // What the same tokens would have cost where everything went before.
+        let baseline = self.baseline.as_deref().and_then(|model| pricing.hosted(None, model, &tokens));
+        out.counterfactual = baseline.or(match &answerer {
+            Answerer::Hosted { .. } => Some(cost),
+            _ => None,
+        });
+    }
+
+    /// Notes what computes the answer again, if such things are kept.
+    pub(crate) fn replayable(&mut self, replay: impl FnOnce() -> Replay) {
+        if self.app.bodies == Keep::Encrypted && self.app.ledger.is_some() {
+            self.replay = Some(replay());
+        }
+    }
+
+    /// Notes what was drawn.
+    pub(crate) fn drawn(&mut self, drawn: Vec<Drawn>) {
+        if let Some(replay) = &mut self.replay {
+            replay.drawn = drawn;
+            self.outcome.bodies.replay = replay.to_bytes();
+        }
+    }
+
+    /// Keeps texts beside the entry.
+    pub(crate) fn keep(&mut self, request: Option<Vec<u8>>, response: Option<Vec<u8>>) {
+        let Bodies { request: asked, response: answered, .. } = &mut self.outcome.bodies;
+        (*asked, *answered) = (request, response);
+    }
+
+    /// Writes the entry of an answer and waits until it is committed.
+    pub(crate) async fn close(mut self) -> Result<(), ApiError> {
+        self.settle(200, None).await
+    }
+
+    /// Writes the entry of a request that ended with an error.
+    pub(crate) async fn fail(mut self, error: &ApiError) {
+        // The client is told of its own error; that it is not on record is in the log.
+        let _ = self.settle(error.status().as_u16(), Some(error.code())).await;
+    }
+
+    async fn settle(&mut self, status: u16, error: Option<&str>) -> Result<(), ApiError> {
+        let outcome = self.ended(status, error);
+        let Some(ledger) = &self.app.ledger else { return Ok(()) };
+        let written = match self.ticket.take() {
+            Some(ticket) => ticket.finish(outcome).await,
+            None => ledger.record(self.begin.clone(), outcome).await,
+        };
+        written.map(drop).map_err(|e| ApiError::ledger(&e))
+    }
+
+    fn ended(&mut self, status: u16, error: Option<&str>) -> Outcome {
+        // Whoever was answering when it ended has been paid for what it was asked and has written.
+        let (input, output) = self.trace.tokens_so_far();
+        self.spent(TokenCounts { input, output, ..TokenCounts::default() }, None);
+        let mut outcome = std::mem::take(&mut self.outcome);
+        outcome.status = status;
+        outcome.error = error.map(str::to_owned);
+        outcome.latency = self.started.elapsed();
+        outcome.decision = Value::Object(std::mem::take(&mut self.decision));
+        outcome
+    }
+}
+
+/// A client that leaves drops its request's future: what was spent until then is settled without it.
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
+        let outcome = self.ended(CLIENT_LEFT, Some("client_left"));
+        if let (Some(ticket), Ok(runtime)) = (self.ticket.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                // Should the store refuse it, the entry follows when it can, or says that it was interrupted.
+                let _ = ticket.finish(outcome).await;
+            });
+        }
+    }
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl From<BeginError> for ApiError {
+    fn from(error: BeginError) -> Self {
+        let seconds = |d: Duration| d.as_secs().max(1);
+        match &error {
+            BeginError::OverBudget(over) => {
+                Self::OverBudget { why: error.to_string(), retry_after: seconds(over.retry_after) }
+            }
+            BeginError::RateLimited(limited) => {
+                Self::RateLimited { why: error.to_string(), retry_after: seconds(limited.retry_after) }
+            }
+            BeginError::Busy { .. } => Self::TooManyRequests,
+            BeginError::UnknownKey { .. } => Self::Unauthorized { why: "the API key is not valid" },
+            BeginError::Store(error) => Self::ledger(error),
+            _ => Self::internal(&error),
+        }
+    }
+}

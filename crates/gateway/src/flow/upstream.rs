@@ -1,0 +1,193 @@
+//! Answers of models elsewhere.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, StatusCode, header};
+use bantam_ledger::Attempt;
+use bantam_providers::answer::{AnswerBody, Answered as Received, Outcome};
+use bantam_providers::call::{Call, Delivery, Outbound, Refusal};
+use bantam_providers::error::{CallError, CallErrorKind};
+use bantam_providers::plan::Plan;
+use bantam_providers::target::Target;
+use bantam_providers::wire::{self, Api, SseParser};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::account::{Account, Answerer, micros};
+use super::route::Leaving;
+use super::{Answered, Asked, Scope};
+use crate::error::ApiError;
+use crate::reply::{Part, Reply};
+
+/// Headers that mean something to upstreams of the client's own kind.
+const PASSED: [&str; 2] = ["anthropic-version", "anthropic-beta"];
+
+pub(super) fn passed(headers: &HeaderMap) -> HeaderMap {
+    let named = PASSED.iter().filter_map(|name| Some((name, headers.get(*name)?)));
+    named.map(|(name, value)| (axum::http::HeaderName::from_static(name), value.clone())).collect()
+}
+
+/// Which of its APIs a target is asked by: the client's own if it has that.
+fn native(asked: Api, target: &Target) -> Api {
+    let has = |api: Api| target.has(api);
+    match asked {
+        Api::Completions | Api::Embeddings => asked,
+        _ if has(asked) => asked,
+        _ if has(Api::Chat) => Api::Chat,
+        _ => Api::Messages,
+    }
+}
+
+impl Scope {
+    pub(super) async fn upstream(&mut self, plan: &Plan, account: &mut Account) -> Result<Answered, ApiError> {
+        let asked = Arc::clone(&self.asked);
+        let outgoing = |target: &Target| self.outbound(target);
+        let delivery = if asked.stream { Delivery::Stream } else { Delivery::Whole };
+        let call = Call { outgoing: &outgoing, delivery, deadline: self.bounds.deadline() };
+        let (live, mut bounds) = (Arc::clone(&self.live), self.bounds.clone());
+        let called = async {
+            // The request is put on record while its answer is under way.
+            let (called, durable) = tokio::join!(live.upstreams.call(plan, call), account.durable());
+            durable.map(|()| called)
+        };
+        let Received { target, status, headers, body, attempts } = match bounds.run(called).await?? {
+            Ok(received) => received,
+            Err(CallError { attempts, kind }) => {
+                account.attempts(attempts.iter().map(attempt));
+                return Err(kind.into());
+            }
+        };
+        let api = native(asked.api, &target);
+        if !status.is_success() {
+            account.attempts(attempts.iter().map(attempt));
+            let body = body.collect().await.unwrap_or_default();
+            let mut error = wire::upstream_error(status.as_u16(), &body);
+            if let Some(wait) = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()) {
+                error = error.with_retry_after(wait);
+            }
+            return Err(ApiError::Upstream(Box::new(error)));
+        }
+        account.attempts(attempts.iter().rev().skip(1).rev().map(attempt));
+        let by = Answerer::Hosted {
+            provider: provider(&target).into(),
+            preset: &target.preset.name,
+            model: target.model.clone(),
+        };
+        account.answers(by.clone());
+        let reply = if asked.stream {
+            Reply::Stream(parts(body).boxed())
+        } else {
+            let body = body.collect().await.map_err(|fault| ApiError::no_upstream(&fault))?;
+            Reply::Upstream(body)
+        };
+        let pseudonyms = match self.leaving(&target.attributes) {
+            Some(Leaving::Redacted(redacted)) if !redacted.pseudonyms.is_empty() => {
+                account.decided("redacted", redacted.pseudonyms.len());
+                Some(Arc::clone(&redacted.pseudonyms))
+            }
+            _ => None,
+        };
+        Ok(Answered { reply, api, by, pseudonyms })
+    }
+
+    /// The request as a target takes it.
+    fn outbound(&self, target: &Target) -> Result<Outbound, Refusal> {
+        let body = match self.leaving(&target.attributes) {
+            Some(Leaving::AsItIs) => self.asked.body.clone(),
+            Some(Leaving::Redacted(redacted)) => redacted.body.clone(),
+            // Such a target is in no plan.
+            None => return Err(Box::new(ApiError::MustStay { rule: "policy".into() })),
+        };
+        outbound(&self.asked, body, target, &self.passed)
+    }
+}
+
+fn outbound(asked: &Asked, mut body: Value, target: &Target, passed: &HeaderMap) -> Result<Outbound, Refusal> {
+    let api = native(asked.api, target);
+    if api != asked.api {
+        body = wire::request(body, asked.api, api)?;
+    }
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("model".into(), target.model.as_str().into());
+        if asked.stream && matches!(api, Api::Chat | Api::Completions) {
+            // Without it the tokens of a stream would not be known.
+            let options = fields.entry("stream_options").or_insert_with(|| json!({}));
+            if let Some(options) = options.as_object_mut() {
+                options.insert("include_usage".into(), true.into());
+            }
+        }
+        if let Some(name) = target.preset.max_tokens.as_deref().filter(|_| api == Api::Chat)
+            && !fields.contains_key(name)
+            && let Some(most) = fields.remove("max_tokens")
+        {
+            fields.insert(name.into(), most);
+        }
+    }
+    let headers = if api == Api::Messages { passed.clone() } else { HeaderMap::new() };
+    Ok(Outbound { api, headers, body: to_bytes(&body)? })
+}
+
+fn to_bytes(body: &Value) -> Result<Bytes, Refusal> {
+    Ok(serde_json::to_vec(body)?.into())
+}
+
+/// The events of a streamed answer.
+fn parts(mut body: AnswerBody) -> impl futures::Stream<Item = Result<Part, ApiError>> + Send {
+    async_stream::try_stream! {
+        let mut parser = SseParser::default();
+        let mut events = Vec::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|fault| ApiError::no_upstream(&fault))?;
+            parser.push(&piece, &mut events)?;
+            for event in events.drain(..) {
+                yield Part::Event(event);
+            }
+        }
+    }
+}
+
+/// The configuration's name for who serves a target.
+fn provider(target: &Target) -> &str {
+    target.name.split('/').next().unwrap_or(&target.name)
+}
+
+fn attempt(attempt: &bantam_providers::answer::Attempt) -> Attempt {
+    let (status, error) = match &attempt.outcome {
+        Outcome::Status(status) => (Some(*status), None),
+        Outcome::Fault(fault) => (None, Some(fault.kind().to_owned())),
+    };
+    Attempt {
+        provider: provider(&attempt.target).into(),
+        model: attempt.target.model.clone(),
+        status,
+        error,
+        latency_us: micros(attempt.took),
+        ..Attempt::default()
+    }
+}
+
+impl ApiError {
+    fn no_upstream(fault: &bantam_providers::error::Fault) -> Self {
+        Self::NoUpstream { why: fault.to_string(), status: StatusCode::BAD_GATEWAY, retry_after: None }
+    }
+}
+
+impl From<CallErrorKind> for ApiError {
+    fn from(kind: CallErrorKind) -> Self {
+        let why = kind.to_string();
+        let (status, retry_after) = match kind {
+            CallErrorKind::Failed { .. } => (StatusCode::BAD_GATEWAY, None),
+            CallErrorKind::Unavailable { retry_after } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after.as_secs().max(1)))
+            }
+            CallErrorKind::Busy => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
+            CallErrorKind::Deadline => (StatusCode::GATEWAY_TIMEOUT, None),
+            CallErrorKind::Refused(refusal) => match refusal.downcast::<wire::WireError>() {
+                Ok(error) => return (*error).into(),
+                Err(other) => return Self::internal(&other),
+            },
+        };
+        Self::NoUpstream { why, status, retry_after }
+    }
+}

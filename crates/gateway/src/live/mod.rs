@@ -1,0 +1,55 @@
+//! What the configuration makes of the server, and a reload replaces: routes, upstreams, policy, prices.
+//!
+//! A request takes the whole of it once, at its beginning, so that a reload changes nothing for requests under way.
+
+mod policy;
+mod pricing;
+mod routes;
+mod targets;
+
+use bantam_providers::client::{Reliability, Upstreams};
+use secrecy::SecretString;
+
+use crate::config::{ConfigFile, ConfigFileError};
+use crate::model::Running;
+
+pub(crate) use policy::{Decision, Policy, Sight};
+pub(crate) use pricing::Pricing;
+pub(crate) use routes::{AUTO, Route, Routes, Step};
+
+/// Everything a reload replaces.
+pub(crate) struct Live {
+    pub(crate) routes: Routes,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) policy: Policy,
+    pub(crate) pricing: Pricing,
+    pub(crate) keys_required: bool,
+    pub(crate) admin: Option<SecretString>,
+}
+
+impl Live {
+    /// From a checked file and the models that run.
+    ///
+    /// # Errors
+    /// Where the file names what there is not.
+    pub(crate) fn new(file: &ConfigFile, running: &Running, loopback: bool) -> Result<Self, ConfigFileError> {
+        let targets = targets::targets(file)?;
+        let upstreams = Upstreams::new(targets, Reliability::default())
+            .map_err(|e| ConfigFileError::field("providers", e.to_string()))?;
+        let routes = Routes::new(file, running, &upstreams)?;
+        let admin = file.keys.admin.as_ref().map(|secret| secret.read("keys.admin")).transpose()?;
+        Ok(Self {
+            routes,
+            upstreams,
+            policy: Policy::new(&file.policy)?,
+            pricing: Pricing::new(file)?,
+            keys_required: file.keys.required.unwrap_or(!loopback),
+            admin: admin.map(SecretString::from),
+        })
+    }
+}
+
+/// The name of the target that a provider and a model make.
+pub(crate) fn target_name(provider: &str, model: &str, weight: u32) -> String {
+    if weight == 1 { format!("{provider}/{model}") } else { format!("{provider}/{model} x{weight}") }
+}

@@ -1,0 +1,274 @@
+//! Requests on record: entries, keys, budgets, feedback, and answers computed again.
+
+use std::time::Duration;
+
+use bantam_engine::EngineConfig;
+use bantam_gateway::{Bodies, ConfigFile, Replay, Replayed};
+use bantam_ledger::query::{Filter, Text};
+use bantam_ledger::{BodyStorage, EncryptionKey, Ledger, LedgerConfig, Part, Recorded};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::{Client, Reply, post};
+use crate::server::{MODEL, Options, Server, start_with};
+use crate::upstreams::{chat, file, mock, streamed};
+
+struct House {
+    server: Server,
+    ledger: Ledger,
+    _dir: TempDir,
+}
+
+async fn house(mut file: ConfigFile) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = LedgerConfig::sqlite(&dir.path().join("ledger.db"));
+    if file.ledger.bodies == Bodies::Encrypted {
+        config.bodies = BodyStorage::Encrypted { key: EncryptionKey::from_hex(&"5a".repeat(32)).unwrap() };
+    }
+    file.machine.dollars_per_hour = 36.0;
+    let ledger = Ledger::open(config).await.unwrap();
+    let server = start_with(Options { file, ledger: Some(ledger.clone()), ..Options::default() }).await;
+    House { server, ledger, _dir: dir }
+}
+
+impl House {
+    /// All entries of requests, the oldest first, when there are so many.
+    async fn entries(&self, count: usize) -> Vec<Recorded> {
+        for _ in 0..500 {
+            let mut all = self.ledger.reading().requests(&Filter::default(), None, 100).await.unwrap();
+            if all.len() >= count {
+                all.reverse();
+                return all;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("there are not {count} entries");
+    }
+
+    async fn key(&self, body: Value) -> (String, String) {
+        let mut client = self.server.client().await;
+        let reply = client.post("/admin/keys", body).await;
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        let made = reply.json();
+        (made["id"].as_str().unwrap().to_owned(), made["key"].as_str().unwrap().to_owned())
+    }
+}
+
+async fn with_key(client: &mut Client, key: &str, path: &str, body: Value) -> Reply {
+    let mut request = post(path, body);
+    request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    client.reply(request).await
+}
+
+#[tokio::test]
+async fn every_request_has_an_entry() {
+    let mock = mock(&[("Hi", "Hello from there.")]).await;
+    let more = "[[prices.models]]\nname = \"gpt-big\"\ninput_per_million = 1.0\noutput_per_million = 4.0";
+    let house = house(file(&mock, more)).await;
+    let mut client = house.server.client().await;
+    let whole = client.post("/v1/chat/completions", chat("big", "Hi")).await;
+    let id = whole.header("x-bantam-id").unwrap().to_owned();
+    client.post("/v1/messages", streamed(chat("big", "Hi"))).await;
+    client.post("/v1/chat/completions", chat(MODEL, "Hi")).await;
+    client.post("/v1/chat/completions", chat("failing", "Hi")).await;
+    client.post("/v1/chat/completions", chat("none", "Hi")).await;
+    client.post("/v1/chat/completions", "{").await;
+    client.post("/v1/embeddings", json!({"model": "tiny-bert", "input": "Hi"})).await;
+    let all = house.entries(7).await;
+    let told: Vec<_> = all
+        .iter()
+        .map(|r| {
+            let e = &r.entry;
+            (
+                &*e.surface,
+                &*e.asked,
+                e.status,
+                e.provider.as_deref(),
+                e.model.as_deref(),
+                e.streamed,
+                e.error.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("chat", "big", 200, Some("there"), Some("gpt-big"), false, None),
+            ("messages", "big", 200, Some("there"), Some("gpt-big"), true, None),
+            ("chat", MODEL, 200, Some("local"), Some(MODEL), false, None),
+            ("chat", "failing", 200, Some("local"), Some(MODEL), false, None),
+            ("chat", "none", 404, None, None, false, Some("model_not_found")),
+            ("chat", "", 400, None, None, false, Some("invalid_json")),
+            ("embeddings", "tiny-bert", 200, Some("local"), Some("tiny-bert"), false, None),
+        ]
+    );
+    assert_eq!(all[0].id.to_string(), id);
+    let usage = &whole.json()["usage"];
+    let tokens = all[0].entry.tokens;
+    assert_eq!(
+        (json!(tokens.input), json!(tokens.output)),
+        (usage["prompt_tokens"].clone(), usage["completion_tokens"].clone())
+    );
+    assert_eq!(all[0].entry.cost.0, (tokens.input * 1000 + tokens.output * 4000) as i64);
+    assert_eq!(all[1].entry.cost, all[0].entry.cost, "a stream costs what the whole answer costs");
+    assert!(all[2].entry.cost.0 > 0 && all[6].entry.cost.0 > 0, "what this machine computes is not free");
+    assert_eq!(all[2].entry.model_digest.as_deref(), Some("0123456789abcdef0123456789abcdef"));
+    assert!(
+        all[3].entry.attempts.len() > 1 && all[3].entry.attempts[0].status == Some(503),
+        "{:?}",
+        all[3].entry.attempts
+    );
+    assert!(all[0].entry.first_token_us.unwrap() <= all[0].entry.latency_us);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_on_record_and_the_upstream_is_told() {
+    let mock = mock(&[]).await;
+    let more = "[[routes]]\nname = \"slow\"\ntargets = [{ provider = \"there\", model = \"m+token=50,tokens=1000\" }]";
+    let house = house(file(&mock, more)).await;
+    let mut client = house.server.client().await;
+    let mut response = client.send(post("/v1/chat/completions", streamed(chat("slow", "Hi")))).await;
+    response.body_mut().frame().await.unwrap().unwrap();
+    drop(response);
+    drop(client);
+    let entry = &house.entries(1).await[0].entry;
+    assert_eq!((entry.status, entry.error.as_deref()), (499, Some("client_left")));
+    house.server.wait("disconnect", || mock.stats().disconnects == 1).await;
+}
+
+#[tokio::test]
+async fn keys_open_what_they_are_for() {
+    let mock = mock(&[]).await;
+    let house = house(file(&mock, "[keys]\nrequired = true")).await;
+    let mut client = house.server.client().await;
+    assert_eq!(client.post("/v1/chat/completions", chat("big", "Hi")).await.error().1, "invalid_api_key");
+    let (id, key) = house.key(json!({"name": "app", "models": ["big"]})).await;
+    let other = if key.ends_with('x') { 'y' } else { 'x' };
+    let wrong = format!("{}{other}", &key[..key.len() - 1]);
+    for bad in ["sk-bantam-nothing-at-all", &wrong, "sk-other"] {
+        let reply = with_key(&mut client, bad, "/v1/chat/completions", chat("big", "Hi")).await;
+        assert_eq!(reply.status, 401, "{bad} beside {key}: {}", reply.body);
+        assert_eq!(reply.error().1, "invalid_api_key");
+    }
+    let reply = with_key(&mut client, &key, "/v1/chat/completions", chat("big", "Hi")).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let reply = with_key(&mut client, &key, "/v1/chat/completions", chat("other", "Hi")).await;
+    assert_eq!((reply.status.as_u16(), &*reply.error().1), (403, "model_not_allowed"));
+    // Anthropic's clients send it in another header.
+    let mut request =
+        post("/v1/messages", json!({"model": "big", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}));
+    request.headers_mut().insert("x-api-key", key.parse().unwrap());
+    assert_eq!(client.reply(request).await.status, 200);
+    let request = Request::get("/v1/models").header("authorization", format!("Bearer {key}"));
+    let models = client.reply(request.body(Full::default()).unwrap()).await.json();
+    let names: Vec<_> = models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["big"]);
+    // The gateway's key goes no further.
+    assert!(mock.seen().iter().all(|s| !s.headers.values().any(|v| v.to_str().is_ok_and(|v| v.contains("sk-bantam")))));
+
+    let reply = client.post(&format!("/admin/keys/{id}/rotate"), json!({"grace_s": 0})).await;
+    let rotated = reply.json()["key"].as_str().unwrap().to_owned();
+    assert_eq!(with_key(&mut client, &key, "/v1/chat/completions", chat("big", "Hi")).await.status, 401);
+    assert_eq!(with_key(&mut client, &rotated, "/v1/chat/completions", chat("big", "Hi")).await.status, 200);
+    let shown = client.get("/admin/keys").await;
+    assert!(!shown.body.contains(&rotated) && shown.body.contains(&id), "{}", shown.body);
+}
+
+#[tokio::test]
+async fn budgets_and_rates_hold() {
+    let mock = mock(&[]).await;
+    let more = "[[prices.models]]\nname = \"gpt-big\"\ninput_per_million = 0.0\noutput_per_million = 1000.0";
+    let house = house(file(&mock, more)).await;
+    let mut client = house.server.client().await;
+    // An answer of at most 24 tokens is reserved 24 tenths of a cent, and costs the 16 of the mock.
+    let budget = json!([{"period": "day", "amount": {"money": 50_000_000_i64}}]);
+    let (_, key) = house.key(json!({"name": "poor", "limits": {"budgets": budget}})).await;
+    let mut answered = 0;
+    let refused = loop {
+        let reply = with_key(&mut client, &key, "/v1/chat/completions", chat("big", "Hi")).await;
+        if reply.status != 200 {
+            break reply;
+        }
+        answered += 1;
+        assert!(answered < 10, "the budget holds nothing");
+    };
+    assert_eq!((refused.status.as_u16(), &*refused.error().1), (429, "budget_exceeded"), "{}", refused.body);
+    assert_eq!(refused.json()["error"]["type"], "insufficient_quota");
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    let spent: i64 = house.entries(answered + 1).await.iter().map(|r| r.entry.cost.0).sum();
+    assert!(spent > 0 && spent <= 50_000_000, "{spent}");
+
+    let (_, key) = house.key(json!({"name": "slow", "limits": {"requests_per_minute": 2}})).await;
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        codes.push(with_key(&mut client, &key, "/v1/messages", chat("big", "Hi")).await.status.as_u16());
+    }
+    assert_eq!(codes, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn feedback_goes_with_its_answer() {
+    let house = house(ConfigFile::default()).await;
+    let mut client = house.server.client().await;
+    let answered = client.post("/v1/chat/completions", chat(MODEL, "Hi")).await;
+    let id = answered.header("x-bantam-id").unwrap();
+    let said = json!({"id": id, "rating": 1, "accepted": true});
+    assert_eq!(client.post("/v1/feedback", said).await.status, 201);
+    let story = house.ledger.reading().story(id.parse().unwrap()).await.unwrap();
+    assert_eq!(story.feedback.len(), 1);
+    for (body, field) in [
+        (json!({"id": "x", "rating": 1}), "id"),
+        (json!({"id": id}), "rating"),
+        (json!({"id": id, "rating": 7}), "rating"),
+        // This ledger keeps no texts.
+        (json!({"id": id, "correction": "Hello!"}), "correction"),
+        (json!({"id": "0190f4a2-0000-7000-8000-000000000000", "rating": 1}), "id"),
+    ] {
+        let (status, _, param, _) = client.post("/v1/feedback", body).await.error();
+        assert_eq!((status, param.as_deref()), (400, Some(field)));
+    }
+}
+
+#[tokio::test]
+async fn local_answers_are_computed_again() {
+    let mut file = ConfigFile::default();
+    file.ledger.bodies = Bodies::Encrypted;
+    let house = house(file).await;
+    let mut client = house.server.client().await;
+    let mut ask = chat(MODEL, "Tell me something");
+    ask["temperature"] = 1.2.into();
+    ask["n"] = 2.into();
+    client.post("/v1/chat/completions", ask.clone()).await;
+    client.events("/v1/chat/completions", streamed(ask.clone())).await;
+    ask["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {
+        "type": "object", "properties": {"a": {"enum": ["yes", "no"]}}, "required": ["a"], "additionalProperties": false}}});
+    client.post("/v1/chat/completions", ask).await;
+    client.post("/v1/completions", json!({"model": MODEL, "prompt": ["one", "two"], "max_tokens": 9})).await;
+    // Another engine with another way of computing the same.
+    let other = start_with(Options {
+        engine: EngineConfig { prefill_chunk: 3, ..EngineConfig::default() },
+        ..Options::default()
+    })
+    .await;
+    for recorded in house.entries(4).await {
+        let story = house.ledger.reading().story(recorded.id).await.unwrap();
+        let body = |wanted: Part| {
+            let (_, text) = story.bodies.iter().find(|(part, _)| *part == wanted).unwrap();
+            let Text::Plain(bytes) = text else { panic!("locked") };
+            bytes.clone()
+        };
+        assert!(!body(Part::Request).is_empty() && !body(Part::Response).is_empty());
+        let mut replay = Replay::read(&body(Part::Replay)).unwrap();
+        let engine = other.engine.clone();
+        let replayed = tokio::task::spawn_blocking(move || {
+            let first = replay.run(&engine, 1).unwrap();
+            replay.numerics = 2;
+            assert!(replay.run(&engine, 1).is_err());
+            first
+        });
+        assert!(matches!(replayed.await.unwrap(), Replayed::Same { tokens } if tokens > 0));
+    }
+}
