@@ -257,3 +257,42 @@ fn an_answer_cut_by_its_limit_may_end_inside_a_call() {
     assert_eq!(last["response"]["incomplete_details"]["reason"], "max_output_tokens");
     assert_eq!(last["response"]["output"][0]["status"], "incomplete");
 }
+
+/// Whatever a server sends without end, what is kept of it has a limit.
+#[test]
+fn endless_answers_are_too_large() {
+    let big = "x".repeat(1 << 20);
+    let chat = |delta: serde_json::Value| serde_json::json!({"id": "1", "choices": [{"index": 0, "delta": delta}]});
+    let redacted = serde_json::json!({"type": "redacted_thinking", "data": big});
+    let start = serde_json::json!({"type": "message_start", "message": {"id": "1"}});
+    for (from, first, again) in [
+        (Api::Chat, chat(serde_json::json!({})), chat(serde_json::json!({"content": big}))),
+        (Api::Chat, chat(serde_json::json!({})), chat(serde_json::json!({"thinking_blocks": [redacted]}))),
+        (
+            Api::Chat,
+            chat(serde_json::json!({})),
+            chat(serde_json::json!({"tool_calls": [{"index": 0, "id": "a", "function": {"arguments": big}}]})),
+        ),
+        (
+            Api::Messages,
+            serde_json::json!({"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": big}}),
+            serde_json::json!({"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": big}}),
+        ),
+    ] {
+        let mut stream = Stream::new(from, Api::Responses, options()).unwrap();
+        let mut out = Vec::new();
+        if from == Api::Messages {
+            stream.push(&SseEvent::data(start.to_string()), &mut out).unwrap();
+            let block = serde_json::json!({"type": "content_block_start", "index": 0,
+                                           "content_block": {"type": "thinking", "thinking": "", "signature": ""}});
+            stream.push(&SseEvent::data(block.to_string()), &mut out).unwrap();
+        }
+        stream.push(&SseEvent::data(first.to_string()), &mut out).unwrap();
+        let event = SseEvent::data(again.to_string());
+        let error = (0..100).find_map(|_| {
+            out.clear();
+            stream.push(&event, &mut out).err()
+        });
+        assert!(matches!(error, Some(WireError::TooLarge { what: "answer", .. })), "{error:?}");
+    }
+}

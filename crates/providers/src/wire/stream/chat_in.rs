@@ -127,9 +127,8 @@ impl ChatReader {
                 key
             }
         };
-        if let Some(block) = out.block(key) {
-            block.signature = sealed.signature;
-        }
+        out.sign(key, sealed.signature);
+        out.push(key, "", Vec::new())?;
         out.close(key);
         Ok(())
     }

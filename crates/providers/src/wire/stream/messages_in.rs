@@ -88,9 +88,7 @@ impl MessagesReader {
         }
         let is_call = matches!(block.kind, Kind::Call { .. });
         let key = out.open(block.kind);
-        if let Some(opened) = out.block(key) {
-            opened.signature = block.signature;
-        }
+        out.sign(key, block.signature);
         // A call begins with an empty input and gets it in deltas, or has it all here.
         let input = if is_call {
             block.text
@@ -114,10 +112,8 @@ impl MessagesReader {
             "thinking_delta" => "thinking",
             "signature_delta" => {
                 let signature = delta.required_text("signature")?;
-                if let Some(block) = out.block(key) {
-                    block.signature = signature;
-                }
-                return Ok(());
+                out.sign(key, signature);
+                return out.push(key, "", Vec::new());
             }
             // Citations, and what newer servers may send.
             _ => return Ok(()),

@@ -39,6 +39,10 @@ pub(super) enum Closing {
     Next,
 }
 
+/// What a block and a token's log probabilities are reckoned at, whatever their text.
+const BLOCK_BYTES: usize = 256;
+const LOGPROB_BYTES: usize = 256;
+
 /// Names a block for as long as the sequence lives.
 pub(super) type Key = u64;
 
@@ -103,6 +107,10 @@ impl Sequence {
     /// Queues a block. A call may get its name later.
     pub(super) fn open(&mut self, kind: Kind) -> Key {
         self.calls |= matches!(kind, Kind::Call { .. });
+        self.bytes = self.bytes.saturating_add(BLOCK_BYTES);
+        if let Kind::Redacted { data } = &kind {
+            self.bytes = self.bytes.saturating_add(data.len());
+        }
         let key = self.next;
         self.next += 1;
         self.blocks.push_back(Queued {
@@ -123,6 +131,14 @@ impl Sequence {
         self.blocks.iter_mut().find(|b| b.key == key).map(|b| &mut b.block)
     }
 
+    /// Puts its server's seal on a block of thinking.
+    pub(super) fn sign(&mut self, key: Key, signature: String) {
+        self.bytes = self.bytes.saturating_add(signature.len());
+        if let Some(block) = self.block(key) {
+            block.signature = signature;
+        }
+    }
+
     /// Whether a block is the last that was begun and may go on.
     pub(super) fn is_last(&self, key: Key) -> bool {
         self.blocks.back().is_some_and(|b| b.key == key && !b.whole)
@@ -130,7 +146,7 @@ impl Sequence {
 
     /// Goes on with a block.
     pub(super) fn push(&mut self, key: Key, text: &str, logprobs: Vec<Value>) -> Result<(), WireError> {
-        self.bytes = self.bytes.saturating_add(text.len());
+        self.bytes = self.bytes.saturating_add(text.len()).saturating_add(logprobs.len().saturating_mul(LOGPROB_BYTES));
         if self.bytes > MAX_ANSWER_BYTES {
             return Err(WireError::TooLarge { what: "answer", limit: MAX_ANSWER_BYTES });
         }
