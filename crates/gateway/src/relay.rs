@@ -99,7 +99,6 @@ impl Relay {
                 let mut probe = Probe::default();
                 probe.body(self.from, &value);
                 let tokens = counted(&self.asked, probe.usage(), body.len() as u64);
-                self.trace.set_tokens(tokens.input, tokens.cached, tokens.output);
                 self.account.spent(tokens, probe.finish);
             }
         }
@@ -187,7 +186,7 @@ impl Relay {
 
     /// The end of the answer, when the answer is on record.
     async fn ended(self, state: &mut Streaming, stream: &mut wire::Stream) -> Result<Bytes, ApiError> {
-        let Relay { app, mut account, trace, asked, place: _place, .. } = self;
+        let Relay { app, mut account, asked, place: _place, .. } = self;
         let finished = stream.finish().map_err(ApiError::from);
         let failed = match stream.outcome() {
             wire::Outcome::Failed(error) => Some(ApiError::Upstream(Box::new(error.clone()))),
@@ -200,7 +199,6 @@ impl Relay {
             }
             None => {
                 let tokens = counted(&asked, stream.probe().usage(), state.written);
-                trace.set_tokens(tokens.input, tokens.cached, tokens.output);
                 account.spent(tokens, stream.probe().finish.clone());
             }
         }

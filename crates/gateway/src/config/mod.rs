@@ -3,6 +3,7 @@
 mod derive;
 mod file;
 pub mod litellm;
+mod probe;
 mod read;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub use file::{
     Action, AutoTable, Bodies, ConfigFile, Durability, KeysTable, LedgerTable, MachineTable, ModelTable, PolicyTable,
     PriceRow, PricesTable, ProviderTable, RouteTable, RuleTable, SecretRef, ServerTable, TargetTable,
 };
+pub use probe::{EXAMPLE, Probed};
 pub use read::ConfigFileError;
 
 /// How to serve.

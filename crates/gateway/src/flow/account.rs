@@ -57,6 +57,7 @@ pub(crate) struct Account {
     app: Arc<App>,
     live: Arc<Live>,
     trace: Arc<Trace>,
+    caller: Caller,
     started: Instant,
     begin: Begin,
     ticket: Option<Ticket>,
@@ -87,6 +88,7 @@ impl Account {
             app,
             live,
             trace,
+            caller: caller.clone(),
             started: Instant::now(),
             begin,
             ticket: None,
@@ -103,6 +105,17 @@ impl Account {
         self.begin.model = model.to_owned();
         self.begin.subject.clone_from(&asked.user);
         self.outcome.streamed = asked.stream;
+    }
+
+    /// Notes what is asked for by its name alone.
+    pub(crate) fn named(&mut self, model: &str) {
+        self.begin.model = model.to_owned();
+        self.begin.route = Some(model.to_owned());
+    }
+
+    /// Refuses a name that the caller's key is not for.
+    pub(crate) fn check(&self, name: &str) -> Result<(), ApiError> {
+        self.caller.check_model(name)
     }
 
     /// Notes the route that takes the request.
@@ -163,6 +176,7 @@ impl Account {
     /// Adds up what an answer came to: one that is delivered, or one that another takes the place of.
     pub(crate) fn spent(&mut self, tokens: TokenCounts, stop: Option<String>) {
         let Some((answerer, since)) = self.answering.take() else { return };
+        self.trace.set_tokens(tokens.input, tokens.cached, tokens.output);
         let pricing = &self.live.pricing;
         let cost = match &answerer {
             Answerer::Local(model) => pricing.local(model, &tokens),

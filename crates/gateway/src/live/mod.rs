@@ -7,7 +7,10 @@ mod pricing;
 mod routes;
 mod targets;
 
+use std::path::Path;
+
 use bantam_providers::client::{Reliability, Upstreams};
+use bantam_providers::target::Target;
 use secrecy::SecretString;
 
 use crate::config::{ConfigFile, ConfigFileError};
@@ -47,6 +50,17 @@ impl Live {
             admin: admin.map(SecretString::from),
         })
     }
+}
+
+/// Whether the parts of a file can be made that need no running models, and the targets it has.
+///
+/// # Errors
+/// The first fault.
+pub(crate) fn check(file: &ConfigFile) -> Result<Vec<Target>, ConfigFileError> {
+    Policy::new(&file.policy)?;
+    Pricing::new(file)?;
+    file.ledger_config(Path::new("ledger.db"))?;
+    targets::targets(file)
 }
 
 /// The name of the target that a provider and a model make.

@@ -1,12 +1,12 @@
 //! `/v1/tasks`: what tasks there are, and their answers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use bantam_ledger::{Estimate, TokenCounts};
 use bantam_tasks::table::text_of;
 use bantam_tasks::{RowError, Runner, TaskResult, TaskSummary};
 use bantam_types::openai::parse_fields;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::body;
 use crate::error::ApiError;
-use crate::flow::MODEL;
+use crate::flow::{Account, Answerer, Caller, ID, MODEL};
 use crate::observe::Trace;
 
 pub(super) const TASK: HeaderName = HeaderName::from_static("x-bantam-task");
@@ -88,23 +88,48 @@ pub(super) async fn run(
     Extension(trace): Extension<Arc<Trace>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let mut bounds = app.bounds();
-    // Held to the end.
-    let place = app.admit().and_then(|place| Ok((place, Arc::clone(app.task(&name)?))));
-    let ((_place, runner), request) = body::unless_refused(&app, request, place).await?;
+    let (mut bounds, live) = (app.bounds(), app.live());
+    let admitted = app
+        .admit()
+        .and_then(|place| Ok((place, Caller::of(&app, &live, request.headers())?, Arc::clone(app.task(&name)?))));
+    // The place is held to the end.
+    let ((_place, caller, runner), request) = body::unless_refused(&app, request, admitted).await?;
     // Nobody else sets it.
     let _ = trace.model.set(runner.model().to_owned());
-    let answered = bounds.run(answer(&app, &runner, &trace, request)).await.and_then(|answered| answered);
-    Ok(with_decision(answered.into_response(), &runner))
+    let mut account = Account::new(Arc::clone(&app), live, Arc::clone(&trace), "tasks", &caller);
+    account.named(&name);
+    let answered = answer(&app, &runner, &mut account, request);
+    let answered = bounds.run(answered).await.and_then(|answered| answered);
+    let answered = match answered {
+        Ok(response) => account.close().await.map(|()| response),
+        Err(error) => {
+            account.fail(&error).await;
+            Err(error)
+        }
+    };
+    let mut response = with_decision(answered.into_response(), &runner);
+    response.headers_mut().extend(HeaderValue::from_str(&trace.id.to_string()).ok().map(|id| (ID, id)));
+    Ok(response)
 }
 
-async fn answer(app: &App, runner: &Arc<Runner>, trace: &Trace, request: Request) -> Result<Response, ApiError> {
+async fn answer(
+    app: &App,
+    runner: &Arc<Runner>,
+    account: &mut Account,
+    request: Request,
+) -> Result<Response, ApiError> {
     let body = body::read(app, request).await?;
-    let (of, most) = (Arc::clone(runner), app.config.limits.task_inputs);
+    account.check(&runner.task().name)?;
+    let (of, most, length) = (Arc::clone(runner), app.config.limits.task_inputs, body.bytes.len());
     let Prepared { inputs, form } =
-        app.cpu_task(body.bytes.len(), move || prepare(&of, parse_fields(&body.bytes)?, most)).await?;
+        app.cpu_task(length, move || prepare(&of, parse_fields(&body.bytes)?, most)).await?;
+    let answerer = answerer(app, runner);
+    account.open(estimate(app, &answerer, inputs.len(), length)).await?;
+    account.durable().await?;
+    account.answers(answerer);
     let good: Vec<Vec<String>> = inputs.iter().filter_map(|input| input.as_ref().ok().cloned()).collect();
     let mut outcomes = app.run_task(Arc::clone(runner), good).await?.into_iter();
+    let mut tokens = TokenCounts::default();
     let mut results = Vec::with_capacity(inputs.len());
     for (index, input) in inputs.into_iter().enumerate() {
         let outcome = match input {
@@ -116,16 +141,44 @@ async fn answer(app: &App, runner: &Arc<Runner>, trace: &Trace, request: Request
             Err(error) => Err(error),
         };
         if let Ok(result) = &outcome {
-            trace.prompt_tokens.fetch_add(result.usage.prompt_tokens, Ordering::Relaxed);
-            trace.cached_tokens.fetch_add(result.usage.cached_tokens, Ordering::Relaxed);
-            trace.completion_tokens.fetch_add(result.usage.completion_tokens, Ordering::Relaxed);
+            tokens.input += result.usage.prompt_tokens as u64;
+            tokens.cached += result.usage.cached_tokens as u64;
+            tokens.output += result.usage.completion_tokens as u64;
         }
         results.push(outcome);
     }
+    account.first_token();
+    account.spent(tokens, None);
     match form {
         Form::One => results.pop().unwrap_or(Err(ApiError::Internal)).map(|result| Json(result).into_response()),
         Form::Many => Ok(Json(Results { results: results.into_iter().map(Item::from).collect() }).into_response()),
     }
+}
+
+/// Who answers a task: a model here, or the server that its file names.
+fn answerer(app: &App, runner: &Runner) -> Answerer {
+    let name = runner.model();
+    if let Some(model) = app.running.models.iter().find(|m| m.id == name) {
+        return Answerer::Local(Arc::clone(model));
+    }
+    match runner.task().server.clone() {
+        Some(provider) => Answerer::Hosted { provider, preset: "openai-compatible", model: name.to_owned() },
+        None => Answerer::Encoder(name.to_owned()),
+    }
+}
+
+/// The most that so many inputs may cost.
+fn estimate(app: &App, answerer: &Answerer, inputs: usize, bytes: usize) -> Estimate {
+    let pricing = &app.live().pricing;
+    // Every input has the task's own prompt before it.
+    let prompt = bytes as u64 / 3 + inputs as u64 * 1024;
+    let output = Some(inputs as u64 * 512);
+    let (cost, tokens) = match answerer {
+        Answerer::Local(model) => pricing.local_bound(model, prompt, output),
+        Answerer::Encoder(_) => (bantam_types::NanoDollars::ZERO, prompt),
+        Answerer::Hosted { preset, model, .. } => pricing.hosted_bound(Some(preset), model, prompt, output),
+    };
+    Estimate { cost, tokens }
 }
 
 #[derive(Serialize)]
