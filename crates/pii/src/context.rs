@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use aho_corasick::{AhoCorasick, BuildError};
+
 use crate::check::boundary;
 
 /// How far before a match a word counts, in bytes.
@@ -9,30 +11,38 @@ const BEFORE: usize = 64;
 /// How far after it.
 const AFTER: usize = 24;
 
-/// Whether one of `words` (lower case) stands near `range`, whole.
-pub(crate) fn near(text: &str, range: &Range<usize>, words: &[&str]) -> bool {
-    if words.is_empty() {
-        return false;
+/// The context words of a row, ready to be looked for.
+pub(crate) struct Words(AhoCorasick);
+
+impl Words {
+    /// Words in lower case.
+    pub(crate) fn new(words: &[&str]) -> Result<Self, BuildError> {
+        AhoCorasick::new(words).map(Self)
     }
-    let start = boundary(text, range.start.saturating_sub(BEFORE));
-    let end = boundary(text, range.end + AFTER);
-    [start..range.start, range.end..end].into_iter().any(|window| {
-        let window = text.get(window).unwrap_or_default().to_lowercase();
-        words.iter().any(|word| has_word(&window, word))
-    })
+
+    /// Whether one of the words stands near `range`, whole.
+    pub(crate) fn near(&self, text: &str, range: &Range<usize>) -> bool {
+        if self.0.patterns_len() == 0 {
+            return false;
+        }
+        let start = boundary(text, range.start.saturating_sub(BEFORE));
+        let end = boundary(text, range.end + AFTER);
+        [start..range.start, range.end..end].into_iter().any(|window| {
+            let window = text.get(window).unwrap_or_default().to_lowercase();
+            self.0.find_overlapping_iter(&window).any(|found| whole(&window, found.range()))
+        })
+    }
 }
 
-/// Whether `word` stands in `window` with no letter or digit of its alphabet next to it.
-fn has_word(window: &str, word: &str) -> bool {
-    window.match_indices(word).any(|(at, _)| {
-        let before = window.get(..at).and_then(|text| text.chars().next_back());
-        let after = window.get(at + word.len()..).unwrap_or_default();
-        let after = after.chars().next();
-        // Scripts without spaces have no word boundaries.
-        let joined = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() && (c as u32) < 0x2E80);
-        let own_boundary = word.starts_with(|c: char| !c.is_alphanumeric());
-        word.chars().all(|c| c as u32 >= 0x2E80) || ((own_boundary || !joined(before)) && !joined(after))
-    })
+/// Whether the word at `range` has no letter or digit of its alphabet next to it.
+fn whole(window: &str, range: Range<usize>) -> bool {
+    let before = window.get(..range.start).and_then(|text| text.chars().next_back());
+    let after = window.get(range.end..).and_then(|text| text.chars().next());
+    let word = window.get(range).unwrap_or_default();
+    // Scripts without spaces have no word boundaries.
+    let joined = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() && (c as u32) < 0x2E80);
+    let own_boundary = word.starts_with(|c: char| !c.is_alphanumeric());
+    word.chars().all(|c| c as u32 >= 0x2E80) || ((own_boundary || !joined(before)) && !joined(after))
 }
 
 #[cfg(test)]
@@ -57,7 +67,7 @@ mod tests {
         ] {
             let at = text.find('#').unwrap();
             let words = ["ssn", "social security", "card", "手机", "'s number"];
-            assert_eq!(near(text, &(at..at + 1), &words), found, "{text}");
+            assert_eq!(Words::new(&words).unwrap().near(text, &(at..at + 1)), found, "{text}");
         }
     }
 }
