@@ -147,7 +147,7 @@ impl Relay {
     ) -> impl futures::Stream<Item = Bytes> + Send {
         let heartbeat = self.app.config.timeouts.heartbeat;
         let (api, trace) = (self.asked.api, Arc::clone(&self.trace));
-        let restoring = self.pseudonyms.take().map(|pseudonyms| Restoring::new(pseudonyms, self.from));
+        let restoring = self.pseudonyms.take().map(|pseudonyms| restore::stream(pseudonyms, self.asked.api));
         async_stream::stream! {
             let mut state = Streaming { restoring, ..Streaming::default() };
             loop {
@@ -250,11 +250,10 @@ impl Streaming {
         }
         relay.account.first_token();
         self.written += event.data.len() as u64;
-        match &mut self.restoring {
-            None => stream.push(&event, &mut self.out)?,
-            Some(restoring) => {
-                restoring.push(event).iter().try_for_each(|event| stream.push(event, &mut self.out))?;
-            }
+        stream.push(&event, &mut self.out)?;
+        if let Some(restoring) = &mut self.restoring {
+            let translated = std::mem::take(&mut self.out);
+            translated.into_iter().for_each(|event| restoring.push(event, &mut self.out));
         }
         // With several answers the first to end is not the end.
         let one_ended = relay.asked.n == 1 && stream.probe().finish.is_some();

@@ -26,6 +26,7 @@ use crate::shared::Shared;
 use crate::signing::{CheckpointSigner, PublicKey};
 use crate::ticket::{Durable, OpenRequest, Ticket, append};
 use crate::time::Timestamp;
+use crate::writer::fold::fold;
 use crate::writer::op::{Append, Beside, Op, Open, Reservation, Then};
 use crate::writer::{Backend, PostgresStore, SqliteStore, Writer, read_head};
 
@@ -94,6 +95,9 @@ impl Ledger {
         restore(&shared, writer.backend.statement()).await?;
         load_keys(&shared).await?;
         tokio::spawn(writer.run());
+        if let Store::Sqlite { path, .. } = &shared.config.store {
+            tokio::spawn(fold(Arc::downgrade(&shared), path.clone()));
+        }
         if !shared.owns_budgets() {
             tokio::spawn(watch_keys(Arc::downgrade(&shared)));
         }

@@ -67,7 +67,6 @@ fn screen(asked: &Asked, detectors: &Detectors, options: &Options) -> Result<Scr
             match place.kind {
                 // These cannot be changed and be of use.
                 Kind::SignedReasoning | Kind::Url => fixed |= !findings.is_empty(),
-                Kind::ToolArguments => *text = pseudonyms.pseudonymise_json(text, detectors, options)?,
                 _ => {
                     *text = pseudonyms.pseudonymise(text, &findings).map_err(|error: OperatorError| {
                         DetectError::Failed { detector: "pseudonyms".into(), why: error.to_string() }

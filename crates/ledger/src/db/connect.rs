@@ -26,6 +26,8 @@ pub(crate) async fn connect(at: &Store) -> Result<Connection, LedgerError> {
             };
             // What is erased is overwritten.
             let options = sqlite(path).create_if_missing(true).synchronous(synchronous).pragma("secure_delete", "ON");
+            // See `writer::fold`.
+            let options = options.pragma("wal_autocheckpoint", "0");
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fault)?;
             if let Some(bytes) = max_bytes {
                 let limit = format!("PRAGMA max_page_count = {}", (bytes / u64::from(PAGE)).max(1));
@@ -57,6 +59,11 @@ pub(crate) async fn reader(at: &Store) -> Result<Reader, LedgerError> {
             Reader::Postgres(pool.connect_with(postgres(url)?).await.map_err(fault)?)
         }
     })
+}
+
+/// A connection that folds the log of a SQLite database into it.
+pub(crate) async fn folding(path: &Path) -> sqlx::Result<sqlx::SqliteConnection> {
+    sqlx::SqliteConnection::connect_with(&sqlite(path)).await
 }
 
 /// Copies a SQLite database as it is at one moment.

@@ -14,7 +14,7 @@ use sqlx::postgres::{PgArguments, PgPool};
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection};
 
-pub(crate) use connect::{backup, connect, reader};
+pub(crate) use connect::{backup, connect, folding, reader};
 pub(crate) use value::{Row, Value};
 
 use crate::error::LedgerError;

@@ -1,6 +1,7 @@
 //! The one task that writes: whatever is queued at a moment becomes one transaction.
 
 mod batch;
+pub(crate) mod fold;
 mod mend;
 pub(crate) mod op;
 mod postgres;
