@@ -27,7 +27,7 @@ pub fn monthly_cost(curves: &[CostCurve<'_>], volume: f64) -> String {
     let top = (1.08 * highest.min(HEADROOM * first)).max(1.0);
 
     let mut canvas = Canvas::new(640.0, 404.0 + curves.len().div_ceil(2) as f64 * 20.0);
-    let plot = Plot { area: [64.0, 34.0, 556.0, 316.0], x: (0.0, to), y: (0.0, top) };
+    let plot = Plot { area: [64.0, 34.0, 540.0, 316.0], x: (0.0, to), y: (0.0, top) };
     plot.y_axis(&mut canvas, &ticks(top, 6.0, dollars), "dollars a month");
     plot.x_axis(&mut canvas, &ticks(to, 5.0, |value| count(value.round() as u64)), "requests a day");
     canvas.stroke((plot.area[0], plot.area[1]), (plot.area[0], plot.bottom()), AXIS);

@@ -7,7 +7,7 @@ use bantam_types::NanoDollars;
 use serde::Serialize;
 
 use super::CostError;
-use crate::TokenCounts;
+use crate::{Recorded, TokenCounts};
 
 const HOUR: i64 = 3_600_000_000;
 /// Parts that requests are dealt into for the bootstrap, so that memory does not grow with their number.
@@ -37,6 +37,21 @@ pub struct CostRow {
     pub counterfactual: Option<NanoDollars>,
     /// Its tokens.
     pub tokens: TokenCounts,
+}
+
+impl From<&Recorded> for CostRow {
+    fn from(recorded: &Recorded) -> Self {
+        let entry = &recorded.entry;
+        Self {
+            at_micros: entry.arrived.0,
+            route: entry.route.clone(),
+            model: entry.model.clone(),
+            key: entry.key.as_ref().map(|key| key.as_str().to_owned()),
+            cost: entry.cost,
+            counterfactual: entry.counterfactual,
+            tokens: entry.tokens,
+        }
+    }
 }
 
 /// What rows are put together by.
