@@ -194,6 +194,8 @@ impl Run<'_> {
         let random = &mut fastrand::Rng::new();
         // Members that will not answer this request, and those that failed it once.
         let (mut barred, mut failed): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+        let own = group.members.iter().filter_map(|member| member.target.attempts).max();
+        let most = own.unwrap_or(self.config.retry.attempts);
         let mut failures = 0;
         loop {
             if Instant::now() >= self.call.deadline {
@@ -208,7 +210,7 @@ impl Run<'_> {
                 }
                 Pick::None(wait) => {
                     // Only what failed here may be waited for: it was asked to come back.
-                    let worth = failures > 0 && failures < self.config.retry.attempts;
+                    let worth = failures > 0 && failures < most;
                     if !worth || wait > self.config.retry.retry_after || !self.pause(wait).await {
                         let sooner = self.retry_after.is_none_or(|before| wait < before);
                         if sooner && barred.len() < group.members.len() {
@@ -232,7 +234,7 @@ impl Run<'_> {
                 Verdict::Retry => {
                     failures += 1;
                     failed.push(member);
-                    if failures >= self.config.retry.attempts || !upstream.may_retry(self.config, Instant::now()) {
+                    if failures >= most || !upstream.may_retry(self.config, Instant::now()) {
                         return Step::NextGroup;
                     }
                     let not: Vec<usize> = barred.iter().chain(&failed).copied().collect();

@@ -42,6 +42,8 @@ pub struct TargetConfig {
     /// Its share of a group's requests, relative to the others' weights.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Most attempts at a group that has it, in place of the policy's.
+    pub attempts: Option<u32>,
     /// Bounds on what it is given and takes.
     #[serde(default)]
     pub limits: Limits,
@@ -188,6 +190,7 @@ impl TargetConfig {
             key_file: None,
             key: None,
             weight: one(),
+            attempts: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             attributes: BTreeMap::new(),
@@ -218,6 +221,9 @@ impl TargetConfig {
         if self.weight == 0 {
             return Err(self.fault("weight", "it is at least 1; leave the target out of the plan instead"));
         }
+        if self.attempts == Some(0) {
+            return Err(self.fault("attempts", "it is at least 1"));
+        }
         if self.limits.in_flight == 0 || self.limits.body_bytes == 0 {
             return Err(self.fault("limits", "in_flight and body_bytes are at least 1"));
         }
@@ -238,6 +244,7 @@ impl TargetConfig {
             preset,
             model: self.model.clone(),
             weight: self.weight,
+            attempts: self.attempts,
             limits: self.limits,
             timeouts: self.timeouts,
             attributes: self.attributes.clone(),

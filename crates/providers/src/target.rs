@@ -23,6 +23,8 @@ pub struct Target {
     pub model: String,
     /// Its share of a group's requests.
     pub weight: u32,
+    /// Most attempts at a group that has it, in place of the policy's.
+    pub attempts: Option<u32>,
     /// Bounds on what it is given and takes.
     pub limits: Limits,
     /// Bounds on how long it may take.

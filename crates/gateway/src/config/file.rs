@@ -3,6 +3,7 @@
 //! Strict: a key that nothing reads is an error that names the nearest one that something does. Secrets are never in the file: it names the
 //! environment variable or the file that holds them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bantam_types::NanoDollars;
@@ -276,6 +277,21 @@ pub struct ProviderTable {
     /// Milliseconds of silence within an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
+    /// Milliseconds to the end of an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<u64>,
+    /// Further headers of every request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Further parameters of the address, such as Azure's `api-version`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// Proxy through which an encrypted server is reached, `http://HOST:PORT`. None is taken from the environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// PEM file of certificates that the server's is checked by, besides the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// Times that one request is tried again on this provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,

@@ -92,6 +92,9 @@ impl ConfigFile {
         for path in paths.into_iter().flatten().chain(router).chain(files) {
             *path = dir.join(&path);
         }
+        for path in self.providers.iter_mut().filter_map(|p| p.ca_file.as_mut()) {
+            *path = dir.join(&path);
+        }
         for model in &mut self.models {
             let at = dir.join(&model.source);
             if (model.source.starts_with('.') || model.source.contains('/')) && at.exists() {

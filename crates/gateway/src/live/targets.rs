@@ -44,6 +44,7 @@ fn target(
         (&mut timeouts.connect, provider.connect_timeout_ms),
         (&mut timeouts.first_byte, provider.first_byte_timeout_ms),
         (&mut timeouts.idle, provider.idle_timeout_ms),
+        (&mut timeouts.total, provider.total_timeout_ms),
     ] {
         if let Some(millis) = millis {
             *slot = Duration::from_millis(millis);
@@ -56,6 +57,11 @@ fn target(
             target.attributes.insert(attribute.into(), value.clone());
         }
     }
+    target.attempts = provider.retries.map(|retries| retries.saturating_add(1));
+    target.headers.clone_from(&provider.headers);
+    target.query.clone_from(&provider.query);
+    target.proxy.clone_from(&provider.proxy);
+    target.ca_file.clone_from(&provider.ca_file);
     if provider.allow_http {
         target.plain_http = PlainHttp::Anywhere;
     }

@@ -331,6 +331,11 @@ impl Import<'_> {
             connect_timeout_ms: None,
             first_byte_timeout_ms: params.number("timeout")?.map(|seconds| ((seconds * 1000.0).ceil() as u64).max(1)),
             idle_timeout_ms: None,
+            total_timeout_ms: None,
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            proxy: None,
+            ca_file: None,
             retries: None,
             health_interval_s: self.defaults.health_interval_s,
         };
