@@ -13,8 +13,8 @@ latency  requests at a constant rate; times count from when a request should hav
 rate     as many requests as so many connections get answered; a rate with any failed request does not count
 stream   streams at a constant rate whose tokens are the time of their sending: from there to the reader, per chunk
 
-Medians of all rounds. Nothing else should run meanwhile. bantam serve gets --config FILE, in which MOCK stands for the mock's address; the default is
-at the top of this file.
+Medians of all rounds. Nothing else should run meanwhile. bantam serve gets --config FILE, in which MOCK stands for the mock's address and STREAM for
+its model whose streams are measured; the default is at the top of this file.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import pathlib
+import secrets
 import socket
 import statistics
 import subprocess
@@ -38,9 +39,19 @@ preset = "openai-compatible"
 base_url = "MOCK/v1"
 model = "mock"
 
+[[upstream]]
+name = "mock-stream"
+preset = "openai-compatible"
+base_url = "MOCK/v1"
+model = "STREAM"
+
 [[route]]
 model = "mock"
 targets = ["mock"]
+
+[[route]]
+model = "mock-stream"
+targets = ["mock-stream"]
 """
 
 LITELLM = """\
@@ -50,10 +61,18 @@ model_list:
       model: openai/mock
       api_base: MOCK/v1
       api_key: sk-mock
+  - model_name: mock-stream
+    litellm_params:
+      model: openai/STREAM
+      api_base: MOCK/v1
+      api_key: sk-mock
 litellm_settings:
   num_retries: 0
   telemetry: false
 """
+
+# LiteLLM does not start without a key to ask its clients for.
+LITELLM_KEY = "sk-" + secrets.token_hex(16)
 
 START_TIMEOUT = 180
 
@@ -68,7 +87,7 @@ class Server:
         self.log = tempfile.TemporaryFile()
         out = subprocess.PIPE if self.port is None else self.log
         # LiteLLM would fetch its list of prices from the network.
-        env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": LITELLM_KEY}
         self.process = subprocess.Popen(self.command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=self.log)
         try:
             if self.port is None:
@@ -126,10 +145,11 @@ def free_port():
 class Bench:
     def __init__(self, args, folder):
         self.args, self.folder = args, folder
+        self.streaming = f"mock+stamp,ttft={args.ttft},token={args.token},tokens={args.tokens}"
 
     def file(self, name, text, mock):
         path = self.folder / name
-        path.write_text(text.replace("MOCK", mock), encoding="utf-8")
+        path.write_text(text.replace("MOCK", mock).replace("STREAM", self.streaming), encoding="utf-8")
         return path
 
     def mock(self):
@@ -148,7 +168,7 @@ class Bench:
 
     def load(self, url, **options):
         command = [self.args.load, "--url", url + "/v1/chat/completions", "--warmup", self.args.warmup]
-        for header in self.args.header:
+        for header in self.args.header or [f"authorization: Bearer {LITELLM_KEY}"]:
             command += ["--header", header]
         for name, value in options.items():
             command += [f"--{name}"] + ([] if value is True else [value])
@@ -159,18 +179,18 @@ class Bench:
         print(json.dumps({"url": url, **options, **figures}), file=sys.stderr, flush=True)
         return figures
 
-    def latency(self, url, rate):
+    def latency(self, url, _way, rate):
         figures = self.load(url, rate=rate, connections=self.args.connections, seconds=self.args.seconds)
         times = figures["latency_ms"] or dict.fromkeys(("p50", "p95", "p99"), float("nan"))
         return {"failed": figures["failed"], **{p: times[p] for p in ("p50", "p95", "p99")}}
 
-    def rate(self, url):
+    def rate(self, url, _way):
         runs = [self.load(url, connections=n, seconds=self.args.seconds) for n in self.args.closed]
         best = max((run["ok_per_s"] for run in runs if not run["failed"]), default=0)
         return {"per_s": best, "failed": min(run["failed"] for run in runs)}
 
-    def stream(self, url):
-        model = f"mock+stamp,ttft={self.args.ttft},token={self.args.token},tokens={self.args.tokens}"
+    def stream(self, url, way):
+        model = self.streaming if way == "mock" else "mock-stream"
         figures = self.load(url, rate=self.args.streams, connections=256, seconds=self.args.seconds, model=model, stream=True)
         chunks = figures["chunk_ms"] or {"p50": float("nan"), "p99": float("nan")}
         return {"failed": figures["failed"], "p50": chunks["p50"], "p99": chunks["p99"]}
@@ -204,7 +224,7 @@ def main():
     if "latency" in args.works:
         for rate in args.rates:
             bearing = [way for way in ways if way != "litellm" or rate <= args.litellm_most]
-            todo.append((f"{rate:g} requests/s", lambda bench, url, rate=rate: bench.latency(url, rate), bearing))
+            todo.append((f"{rate:g} requests/s", lambda bench, url, way, rate=rate: bench.latency(url, way, rate), bearing))
     todo += [(work, getattr(Bench, work), ways) for work in ("rate", "stream") if work in args.works]
     runs = {name: {way: [] for way in of_ways} for name, _, of_ways in todo}
     with tempfile.TemporaryDirectory() as folder:
@@ -212,10 +232,12 @@ def main():
         with bench.mock() as mock, contextlib.ExitStack() as stack:
             servers = {way: stack.enter_context(getattr(bench, way)(mock.url)) for way in ways if way != "mock"}
             urls = {"mock": mock.url, **{way: server.url for way, server in servers.items()}}
+            for url in urls.values():
+                bench.load(url, connections=4, seconds=args.seconds / 2)  # Python loads much of itself at the first requests.
             for _ in range(args.rounds):
                 for name, work, of_ways in todo:
                     for way in of_ways:
-                        runs[name][way].append(work(bench, urls[way]))
+                        runs[name][way].append(work(bench, urls[way], way))
             memory = {way: server.rss() for way, server in servers.items()}
     report(args, ways, runs, memory)
 

@@ -16,14 +16,15 @@ use tokio::sync::Notify;
 use crate::cli::Globals;
 use crate::{interrupt, output};
 
+const ABOUT: &str = "\
+It speaks OpenAI chat, completions, embeddings and models and Anthropic messages, whole and
+streamed. Its answers are recorded ones, or words drawn by seed. It is slow and faulty as --behave
+says, or a request's header x-bantam-mock, or what follows + in its model's name, as in
+\"model\": \"any+ttft=200,cut=5\".";
+
 /// Arguments of `bantam mock`.
 #[derive(Debug, Args)]
-#[command(
-    long_about = "A stand-in for an LLM server, for testing: no model, real HTTP\n\nIt speaks OpenAI chat, completions, embeddings and models and Anthropic messages, whole and streamed. Its answers are \
-    recorded ones, or words drawn by seed; it is slow and faulty as --behave says, or the header x-bantam-mock of a request, or what follows + in its model's name, as in \
-    \"model\": \"any+ttft=200,cut=5\".",
-    after_long_help = format!("Behaviours, with commas between:\n\n{BEHAVIOUR_HELP}")
-)]
+#[command(after_long_help = format!("{ABOUT}\n\nBehaviours, with commas between:\n\n{BEHAVIOUR_HELP}"))]
 pub(crate) struct MockArgs {
     /// Address or name to listen on
     #[arg(long, value_name = "H", default_value = "127.0.0.1")]
@@ -32,7 +33,7 @@ pub(crate) struct MockArgs {
     #[arg(long, short, value_name = "P", default_value_t = 8081)]
     port: u16,
     /// How requests are answered that do not say it themselves, such as ttft=200~0.5,token=10,status=503,share=0.1
-    #[arg(long, value_name = "BEHAVIOUR", default_value = "")]
+    #[arg(long, value_name = "BEHAVIOUR", default_value = "", hide_default_value = true)]
     behave: Behaviour,
     /// JSON lines with a prompt and an answer each; the last user message chooses
     #[arg(long, value_name = "FILE")]
