@@ -395,9 +395,23 @@ impl Import<'_> {
                 }
             },
         };
-        let base = base.trim_end_matches('/');
+        let base = self.without_login(key, base.trim_end_matches('/'));
         let suffix = if base.ends_with(server.suffix) { "" } else { server.suffix };
         format!("{base}{suffix}")
+    }
+
+    /// An address without the name and password in it.
+    fn without_login(&mut self, key: &str, address: &str) -> String {
+        let parts =
+            address.split_once("://").map(|(scheme, rest)| (scheme, rest, rest.find(['/', '?']).unwrap_or(rest.len())));
+        match parts.and_then(|(scheme, rest, end)| Some((scheme, rest, rest[..end].rfind('@')?))) {
+            None => address.to_owned(),
+            Some((scheme, rest, at)) => {
+                self.notes
+                    .add(key, "a login stands in the address and is not copied: servers are given a key in api_key");
+                format!("{scheme}://{}", &rest[at + 1..])
+            }
+        }
     }
 
     /// Whether requests to an address would cross a network in the open, which has to be allowed.

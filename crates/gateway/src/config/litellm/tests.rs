@@ -33,7 +33,7 @@ model_list:
   - model_name: claude
     litellm_params: {model: claude-haiku-4-5, region_name: eu, max_parallel_requests: 8}
   - model_name: small
-    litellm_params: {model: ollama/llama3.2, api_base: "http://localhost:11434"}
+    litellm_params: {model: ollama/llama3.2, api_base: "http://me:very-secret-6@localhost:11434/"}
   - model_name: internal
     litellm_params:
       model: openai/qwen
@@ -129,6 +129,7 @@ fn what_has_none_is_noted_with_its_reason() {
         ("model_list[0].litellm_params.temperature", "nothing is put in"),
         ("model_list[1].litellm_params.api_version", "version"),
         ("model_list[1].model_info.id", "provider and model"),
+        ("model_list[3].litellm_params.api_base", "a login"),
         ("model_list[5].litellm_params.api_base", "allow_http"),
         ("model_list[6].litellm_params.api_base", "NOT_SET"),
         ("model_list[7].litellm_params.model", "AWS"),
