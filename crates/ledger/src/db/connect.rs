@@ -25,7 +25,11 @@ pub(crate) async fn connect(at: &Store) -> Result<Connection, LedgerError> {
                 Durability::Power => SqliteSynchronous::Full,
             };
             // What is erased is overwritten.
-            let options = sqlite(path).create_if_missing(true).synchronous(synchronous).pragma("secure_delete", "ON");
+            let options = sqlite(path)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(synchronous)
+                .pragma("secure_delete", "ON");
             // See `writer::fold`.
             let options = options.pragma("wal_autocheckpoint", "0");
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fault)?;
@@ -83,7 +87,6 @@ fn sqlite(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .page_size(PAGE)
-        .journal_mode(SqliteJournalMode::Wal)
         .busy_timeout(Duration::from_secs(10))
         .statement_cache_capacity(256)
         .disable_statement_logging()

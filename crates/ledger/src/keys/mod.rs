@@ -4,5 +4,5 @@ mod record;
 pub(crate) mod registry;
 mod secret;
 
-pub use record::{KeyChange, KeyRecord, NewKey, Scope};
+pub use record::{KeyChange, KeyInfo, KeyRecord, NewKey, Scope};
 pub use secret::{KeyId, Secret};

@@ -116,3 +116,47 @@ impl KeyRecord {
         self.scopes.contains(&scope)
     }
 }
+
+/// A key as it is shown: without its secrets, with times as texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// The part of the key that is no secret.
+    pub id: KeyId,
+    /// For people.
+    pub name: String,
+    /// `active`, `expired` or `revoked`.
+    pub state: &'static str,
+    /// What it is for.
+    pub scopes: BTreeSet<Scope>,
+    /// Models and routes it may ask for; nothing means all.
+    pub models: BTreeSet<String>,
+    /// Rates and budgets.
+    pub limits: Limits,
+    /// Labels.
+    pub metadata: BTreeMap<String, String>,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// When it ends by itself (RFC 3339).
+    pub expires: Option<String>,
+    /// When it was revoked (RFC 3339).
+    pub revoked: Option<String>,
+    /// Counts changes, from 1.
+    pub revision: u64,
+}
+
+impl KeyRecord {
+    /// The key as it is shown at this moment.
+    #[must_use]
+    pub fn info(&self, now: Timestamp) -> KeyInfo {
+        let state = match (self.revoked, self.is_valid(now)) {
+            (Some(_), _) => "revoked",
+            (None, true) => "active",
+            (None, false) => "expired",
+        };
+        let shown = |time: Timestamp| time.to_string();
+        let KeyRecord { id, name, scopes, models, limits, metadata, created, expires, revoked, revision, .. } =
+            self.clone();
+        let (created, expires, revoked) = (shown(created), expires.map(shown), revoked.map(shown));
+        KeyInfo { id, name, state, scopes, models, limits, metadata, created, expires, revoked, revision }
+    }
+}

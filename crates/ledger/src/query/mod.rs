@@ -1,6 +1,7 @@
 //! Reading the ledger: for reports, a dashboard, and one request's whole story.
 
 mod filter;
+mod info;
 mod story;
 mod sums;
 
@@ -8,6 +9,7 @@ use futures::StreamExt;
 use uuid::Uuid;
 
 pub use filter::Filter;
+pub use info::{ChainEnd, Info};
 pub use story::{FeedbackGiven, Story, Text};
 pub use sums::{Group, Sums};
 

@@ -27,6 +27,8 @@ use crate::time::Timestamp;
 pub(crate) struct PostgresStore {
     pub(crate) connection: PgConnection,
     broken: bool,
+    /// Where this writer's chain ends since it has a new connection, until a commit says so.
+    moved: Option<Head>,
 }
 
 /// What advisory locks of chains begin with.
@@ -62,7 +64,7 @@ struct Job<'a> {
 impl PostgresStore {
     /// Takes the first chain that nobody holds.
     pub(crate) async fn take(connection: PgConnection) -> Result<(Self, u32), LedgerError> {
-        let mut store = Self { connection, broken: false };
+        let mut store = Self { connection, broken: false, moved: None };
         for chain in 1..=CHAINS {
             if store.try_lock(chain).await? {
                 return Ok((store, chain));
@@ -93,13 +95,17 @@ impl PostgresStore {
         ops: &[Op],
         checkpoint: Option<&Append>,
     ) -> Result<(Head, Vec<Done>), Fault> {
+        let head = self.moved.unwrap_or(head);
         let mut job = Job { shared, head, clock: Timestamp::now(), ops, checkpoint };
         for attempt in 0.. {
             if self.broken {
                 job.head = self.reconnect(shared, job.head).await.map_err(Fault::Store)?;
             }
             let failure = match self.transaction(&job).await {
-                Ok((head, done)) => return Ok((head, done)),
+                Ok(committed) => {
+                    self.moved = None;
+                    return Ok(committed);
+                }
                 Err(failure) => failure,
             };
             if sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.is_err() {
@@ -111,8 +117,8 @@ impl PostgresStore {
                 Failure::Sql(error) => return Err(classify(&error)),
                 Failure::Operation(error) => return Err(Fault::Operation(error)),
                 Failure::Commit(error, head, done) => match self.took_place(shared, &job.head, &head).await {
-                    Some(true) => return Ok((head, done)),
-                    Some(false) if attempt == 0 => {}
+                    Some(true) => return Ok((self.moved.unwrap_or(head), done)),
+                    Some(false) if attempt == 0 => job.head = self.moved.unwrap_or(job.head),
                     _ => return Err(Fault::Store(store("takes no entries", &error))),
                 },
             }
@@ -298,7 +304,7 @@ impl PostgresStore {
             let moved = Statement::Postgres(&mut self.connection).execute(sql, args).await;
             moved.map_err(|e| store("cannot be written", &e))?;
         }
-        self.broken = false;
+        (self.broken, self.moved) = (false, Some(head));
         tracing::info!(chain, "connected to the ledger's database again");
         Ok(head)
     }
