@@ -33,25 +33,23 @@ import urllib.error
 import urllib.request
 
 CONFIG = """\
-[[upstream]]
+[[providers]]
 name = "mock"
 preset = "openai-compatible"
 base_url = "MOCK/v1"
-model = "mock"
 
-[[upstream]]
+[[routes]]
+name = "mock"
+targets = [{ provider = "mock", model = "mock" }]
+
+[[routes]]
 name = "mock-stream"
-preset = "openai-compatible"
-base_url = "MOCK/v1"
-model = "STREAM"
+targets = [{ provider = "mock", model = "STREAM" }]
 
-[[route]]
-model = "mock"
-targets = ["mock"]
-
-[[route]]
-model = "mock-stream"
-targets = ["mock-stream"]
+[[prices.models]]
+name = "mock"
+input_per_million = 1.0
+output_per_million = 4.0
 """
 
 LITELLM = """\
