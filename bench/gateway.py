@@ -45,11 +45,6 @@ targets = [{ provider = "mock", model = "mock" }]
 [[routes]]
 name = "mock-stream"
 targets = [{ provider = "mock", model = "STREAM" }]
-
-[[prices.models]]
-name = "mock"
-input_per_million = 1.0
-output_per_million = 4.0
 """
 
 LITELLM = """\

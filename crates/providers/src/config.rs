@@ -283,10 +283,22 @@ impl TargetConfig {
         if base.query().is_some() {
             return Err(fault("parameters of the address belong into query".into()));
         }
-        match scheme {
+        if matches!(base.path(), "" | "/") {
+            let lent = preset.base_url.as_ref().and_then(|url| url.parse::<Uri>().ok());
+            let path = preset.base_path.clone().or_else(|| lent.map(|url| url.path().to_owned())).unwrap_or_default();
+            let whole = format!("{scheme}://{authority}{path}");
+            let whole = whole.parse().map_err(|error| fault(format!("{whole} is not an address: {error}")))?;
+            return self.check_scheme(whole);
+        }
+        self.check_scheme(base)
+    }
+
+    fn check_scheme(&self, base: Uri) -> Result<Uri, TargetError> {
+        let fault = |why: String| self.fault("base_url", why);
+        let host = base.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        match base.scheme_str().unwrap_or_default() {
             "https" => Ok(base),
             "http" => {
-                let host = authority.host().trim_start_matches('[').trim_end_matches(']');
                 let public = host.parse::<IpAddr>().is_ok_and(|address| !is_private(address));
                 if public && self.plain_http == PlainHttp::Private {
                     return Err(fault(format!(

@@ -31,6 +31,8 @@ pub struct Preset {
     pub name: String,
     /// Where it is, up to what `paths` begin with; nothing where every installation has its own address.
     pub base_url: Option<String>,
+    /// The path that a base address without one gets, if `base_url` has none to lend.
+    pub base_path: Option<String>,
     /// How a key is sent.
     pub auth: Auth,
     /// What stands after `base_url` for each API it has; `{model}` is the model's name upstream.

@@ -130,6 +130,19 @@ fn every_preset_makes_a_target() {
 }
 
 #[test]
+fn an_address_without_a_path_gets_the_presets() {
+    let base = |preset: &str, url: &str| {
+        let target = TargetConfig { base_url: Some(url.into()), ..TargetConfig::new("a", preset, "m") };
+        target.resolve().unwrap().base_url().to_string()
+    };
+    assert_eq!(base("vllm", "http://10.0.0.5:8000"), "http://10.0.0.5:8000/v1");
+    assert_eq!(base("vllm", "http://10.0.0.5:8000/"), "http://10.0.0.5:8000/v1");
+    assert_eq!(base("vllm", "http://10.0.0.5:8000/models/v1"), "http://10.0.0.5:8000/models/v1");
+    assert_eq!(base("groq", "https://ours.example"), "https://ours.example/openai/v1");
+    assert_eq!(base("anthropic", "https://ours.example"), "https://ours.example/");
+}
+
+#[test]
 fn wrong_fields_are_named() {
     let change = |change: &dyn Fn(&mut TargetConfig)| {
         let mut target = TargetConfig::new("a", "vllm", "m");
