@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Task(cmd::task::TaskArgs),
     /// Set everything that could answer a labelled table side by side, and write the task of the best choice
     Pilot(cmd::pilot::PilotArgs),
+    /// Which of two models answers a request: train, measure, explain
+    Route(cmd::route::RouteArgs),
     /// Turn texts into vectors
     Embed(cmd::embed::EmbedArgs),
     /// Show the tokens of a text
@@ -69,6 +71,12 @@ pub(crate) enum Command {
     Config(cmd::config::ConfigArgs),
     /// What a workload costs here and elsewhere
     Cost(cmd::cost::CostArgs),
+    /// Keys that applications call a server with: their budgets, limits and models
+    Key(cmd::key::KeyArgs),
+    /// Look after the record of requests: what it holds, copies, retention, erasure
+    Ledger(cmd::ledger::LedgerArgs),
+    /// Verify that the record of requests is what was written, or export it
+    Audit(cmd::audit::AuditArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),
 }

@@ -13,7 +13,9 @@
 
 use bantam_engine::{GrammarError, SubmitError};
 use bantam_hub::{ErrorKind, HubError, ReferenceError};
+use bantam_ledger::{KeyError, LedgerError};
 
+use crate::cmd::audit::{Different, NotSound};
 use crate::cmd::grammar::AnswerCut;
 
 /// The exit code for a command that ended in `error`.
@@ -27,6 +29,12 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
     if error.is::<AnswerCut>() {
         return 6;
     }
+    if error.is::<NotSound>() || error.is::<Different>() {
+        return 5;
+    }
+    if let Some(code) = error.chain().find_map(of_ledger) {
+        return code;
+    }
     let kind = error.chain().find_map(|cause| match cause.downcast_ref::<HubError>() {
         Some(error) => Some(error.kind()),
         None => cause.downcast_ref::<ReferenceError>().map(|_| ErrorKind::Usage),
@@ -38,6 +46,17 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         Some(ErrorKind::Integrity) => 5,
         Some(ErrorKind::Cancelled) => 130,
         Some(ErrorKind::Local) | None => 1,
+    }
+}
+
+fn of_ledger(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(LedgerError::Invalid { .. }) = cause.downcast_ref() {
+        return Some(2);
+    }
+    match cause.downcast_ref() {
+        Some(KeyError::NoSuchKey { .. }) => Some(3),
+        Some(KeyError::Invalid { .. } | KeyError::Revoked { .. }) => Some(2),
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a model's name to a running engine: resolve, pull if missing, read, pack, start.
 
 pub(crate) mod encoder;
+pub(crate) mod ledger;
 pub(crate) mod pilot;
 pub(crate) mod serving;
 pub(crate) mod task;
@@ -121,7 +122,7 @@ pub(crate) struct Loaded {
     pub(crate) template: Option<Arc<ChatTemplate>>,
     pub(crate) data_dir: PathBuf,
     created: u64,
-    digest: Option<String>,
+    pub(crate) digest: Option<String>,
 }
 
 impl Loaded {

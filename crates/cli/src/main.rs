@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::List(args) => cmd::list::run(args, &cli.globals),
         Command::Show(args) => cmd::show::run(args, &cli.globals),
         Command::Rm(args) => cmd::rm::run(args, &cli.globals),
+        Command::Route(args) => cmd::route::run(args, &cli.globals),
         Command::Embed(args) => cmd::embed::run(args, &cli.globals),
         Command::Classify(args) => cmd::classify::run(args, &cli.globals),
         Command::Task(args) => cmd::task::run(args, &cli.globals),
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
         Command::Mock(args) => cmd::mock::run(args, &cli.globals),
         Command::Config(args) => cmd::config::run(args, &cli.globals),
         Command::Cost(args) => cmd::cost::run(args, &cli.globals),
+        Command::Key(args) => cmd::key::run(args, &cli.globals),
+        Command::Ledger(args) => cmd::ledger::run(args, &cli.globals),
+        Command::Audit(args) => cmd::audit::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };
     match outcome {

@@ -159,6 +159,13 @@ pub(crate) fn texts(globals: &Globals, n: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over answers that are computed again.
+pub(crate) fn answers(globals: &Globals, n: u64) -> ProgressBar {
+    let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} answers, {eta} left");
+    bar.set_length(n);
+    bar
+}
+
 /// A bar over the rows of a table.
 pub(crate) fn rows(globals: &Globals, n: u64) -> ProgressBar {
     let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} rows, {msg}, {eta} left");

@@ -41,10 +41,29 @@ pub(crate) struct Noted {
     pub(crate) reasoning_tokens: u64,
     /// Why it ended, in the API's words.
     pub(crate) finish: Option<String>,
-    /// Sum of the logarithms of the answer's tokens' probabilities, where they are known, and how many tokens that is.
-    pub(crate) logprob: Option<(f64, u64)>,
+    /// Of the answer's tokens, where they are known.
+    pub(crate) logprobs: Option<Logprobs>,
     /// What was drawn for each choice of a local model.
     pub(crate) drawn: Vec<Drawn>,
+}
+
+/// Logarithms of the probabilities of tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Logprobs {
+    pub(crate) sum: f64,
+    pub(crate) least: f64,
+    pub(crate) tokens: u64,
+}
+
+impl Logprobs {
+    /// Of the tokens of both.
+    pub(crate) fn with(before: Option<Self>, other: Self) -> Self {
+        before.map_or(other, |before| Self {
+            sum: before.sum + other.sum,
+            least: before.least.min(other.least),
+            tokens: before.tokens + other.tokens,
+        })
+    }
 }
 
 impl Noted {

@@ -175,7 +175,7 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
     let reloaded = Arc::clone(&app);
     let reloading = tokio::spawn(async move {
         while let Some(file) = reloads.recv().await {
-            match Live::new(&file, &reloaded.running, loopback) {
+            match reloaded.live().changed(&file, &reloaded.running, loopback) {
                 Ok(live) => {
                     reloaded.replace(live);
                     tracing::info!("the configuration was read again");

@@ -5,12 +5,14 @@
 
 pub mod calibration;
 pub mod conformal;
+pub mod container;
 mod error;
 pub mod head;
 pub mod intervals;
 pub mod metrics;
 mod optimize;
 mod parallel;
+pub mod risk;
 mod rng;
 mod rows;
 pub mod scope;

@@ -192,7 +192,7 @@ fn bytes_come_back_as_the_same_head_and_damage_is_found() {
     }
     let mut newer = bytes.clone();
     newer[8] = 9;
-    assert!(matches!(Head::from_bytes(&newer), Err(BlobError::Version { found: 9 })));
+    assert!(matches!(Head::from_bytes(&newer), Err(BlobError::Version { found: 9, expected: 1 })));
     assert!(matches!(Head::from_bytes(b"GGUF and more than sixteen"), Err(BlobError::NotAHead)));
 }
 

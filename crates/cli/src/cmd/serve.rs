@@ -120,6 +120,9 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     for model in &file.models {
         serving.named(&model.source, model.name.as_deref())?;
     }
+    if let Some(auto) = file.auto.as_ref().filter(|auto| auto.router.is_some()) {
+        serving.model(&auto.encoder)?;
+    }
     match &file.server.tasks {
         Some(dir) => serving.tasks(dir)?,
         None if file.models.is_empty() && file.routes.is_empty() => {

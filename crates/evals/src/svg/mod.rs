@@ -3,6 +3,7 @@
 
 mod canvas;
 mod confusion;
+mod frontier;
 mod intervals;
 mod latency;
 mod plot;
@@ -11,6 +12,7 @@ mod risk;
 mod staircase;
 
 pub use confusion::confusion;
+pub use frontier::{QualityCurve, accuracy_cost};
 pub use intervals::{IntervalRow, intervals};
 pub use latency::latency;
 pub use reliability::reliability;

@@ -12,6 +12,7 @@ use futures::stream::{self, SelectAll, Stream, StreamExt};
 use crate::error::ApiError;
 use crate::observe::Trace;
 use crate::replay::Drawn;
+use crate::reply::Logprobs;
 
 /// A token that belongs to a [`Piece`], if log probabilities were asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +35,8 @@ pub(crate) struct Finished {
     pub(crate) finish: FinishReason,
     pub(crate) usage: Usage,
     pub(crate) timings: Timings,
-    /// Sum of the logarithms of its tokens' probabilities, and of how many tokens, if they were asked for.
-    pub(crate) logprob: Option<(f64, u64)>,
+    /// Of its tokens, if they were asked for.
+    pub(crate) logprobs: Option<Logprobs>,
     /// What was drawn.
     pub(crate) drawn: Drawn,
 }
@@ -52,8 +53,8 @@ pub(crate) struct Choices {
     events: SelectAll<Events>,
     /// Per choice: tokens whose text is not certain yet.
     pending: Vec<Vec<DrawnToken>>,
-    /// Per choice: what [`Finished::logprob`] will be.
-    logprobs: Vec<Option<(f64, u64)>>,
+    /// Per choice: what [`Finished::logprobs`] will be.
+    logprobs: Vec<Option<Logprobs>>,
     /// Per choice: tokens drawn so far.
     drawn: Vec<Vec<u32>>,
     /// A step that comes after the one just given.
@@ -93,8 +94,8 @@ impl Choices {
                     self.drawn[index].push(id);
                     // The token that ends a turn is not part of the answer.
                     if let Some(l) = logprob.filter(|_| !end) {
-                        let (sum, tokens) = self.logprobs[index].unwrap_or_default();
-                        self.logprobs[index] = Some((sum + f64::from(l.logprob), tokens + 1));
+                        let one = Logprobs { sum: l.logprob.into(), least: l.logprob.into(), tokens: 1 };
+                        self.logprobs[index] = Some(Logprobs::with(self.logprobs[index], one));
                         pending.push(DrawnToken { id, logprob: l.logprob, top: l.top });
                     }
                     if !text.is_empty() {
@@ -103,9 +104,9 @@ impl Choices {
                     }
                 }
                 Event::Done { finish, matched_stop, usage, timings, seed } => {
-                    let logprob = self.logprobs[index];
+                    let logprobs = self.logprobs[index];
                     let drawn = Drawn { seed, tokens: std::mem::take(&mut self.drawn[index]) };
-                    let finished = Step::Finish(Finished { finish, usage, timings, logprob, drawn });
+                    let finished = Step::Finish(Finished { finish, usage, timings, logprobs, drawn });
                     let tokens = std::mem::take(pending);
                     // Tokens of a stop string have no text in the answer, and so no log probabilities either.
                     if tokens.is_empty() || matched_stop.is_some() {
@@ -137,8 +138,8 @@ pub(crate) struct Tally {
     usage: openai::Usage,
     /// Why the last choice ended.
     pub(super) finish: Option<FinishReason>,
-    /// Sum of the logarithms of the tokens' probabilities, and of how many tokens.
-    pub(super) logprob: Option<(f64, u64)>,
+    /// Of all tokens.
+    pub(super) logprobs: Option<Logprobs>,
     /// What was drawn, by choice.
     pub(super) drawn: BTreeMap<usize, Drawn>,
 }
@@ -154,9 +155,8 @@ impl Tally {
         self.usage.completion_tokens += completion_tokens;
         self.finish = Some(finished.finish);
         self.drawn.insert(index, finished.drawn.clone());
-        if let Some((sum, tokens)) = finished.logprob {
-            let (before, count) = self.logprob.unwrap_or_default();
-            self.logprob = Some((before + sum, count + tokens));
+        if let Some(logprobs) = finished.logprobs {
+            self.logprobs = Some(Logprobs::with(self.logprobs, logprobs));
         }
     }
 

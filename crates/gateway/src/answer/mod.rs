@@ -167,7 +167,7 @@ impl Tally {
                 .into()
             }),
             reasoning_tokens: 0,
-            logprob: self.logprob,
+            logprobs: self.logprobs,
             drawn: self.drawn.values().cloned().collect(),
         }
     }

@@ -347,7 +347,7 @@ pub struct AutoTable {
     pub small: String,
     /// Route or local model for the rest.
     pub large: String,
-    /// What `bantam route train` wrote. Without it every request begins at the small model, if there is a cascade, or else goes to the large one.
+    /// What `bantam route train` wrote. Without it, and without a cascade, every request goes to the large model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<PathBuf>,
     /// Local encoder that reads the prompts.

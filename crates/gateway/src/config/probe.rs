@@ -49,7 +49,7 @@ impl ConfigFile {
             }
         }
         let targets = live::check(self)?;
-        let mut hosts: Vec<String> = targets.iter().map(|target| host(target)).collect();
+        let mut hosts: Vec<String> = targets.iter().map(host).collect();
         hosts.sort();
         hosts.dedup();
         let routes = self.routes.iter().map(|r| r.name.clone());

@@ -1,54 +1,162 @@
-//! Choosing between a small and a large model.
+//! Choosing between a small and a large model: by what the router expects before anybody has answered, and by how sure the small model's answer is.
 
+use bantam_engine::TooLong;
+use bantam_providers::wire::{self, Api};
+use bantam_router::prompt::Asked as Prompt;
+use bantam_router::{Check, Choice, Decision, SmallAnswer};
+use bantam_types::openai::Message;
 use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::account::Account;
 use super::route::AutoWays;
 use super::{Answered, Scope};
 use crate::error::ApiError;
+use crate::live::Difficulty;
 use crate::reply::{Noted, Part, Reply};
+
+/// What decides whether the small model's answer stands.
+enum Bar {
+    /// Its tokens' mean probability, against the configuration's.
+    Confidence(f64),
+    /// The router's judgement of it.
+    Review(Decision),
+}
 
 impl Scope {
     pub(super) async fn auto(&mut self, ways: AutoWays, account: &mut Account) -> Result<Answered, ApiError> {
         let AutoWays { small, large } = ways;
-        let cascade = self.live.routes.auto.as_ref().and_then(|auto| auto.cascade);
+        let auto = self.live.routes.auto.clone();
+        let difficulty = auto.as_ref().and_then(|auto| auto.difficulty.clone());
         if large.is_empty() {
             account.decided("route", "small: the policy keeps it here");
             return self.first_of(&small, account).await;
         }
-        let Some(least) = cascade.filter(|_| !small.is_empty()) else {
-            account.decided("route", "large: there is no router and no cascade");
+        if small.is_empty() {
+            account.decided("route", "large: the small model may not be asked");
             return self.first_of(&large, account).await;
+        }
+        let decision = match &difficulty {
+            Some(difficulty) => match self.difficulty(difficulty).await {
+                Ok(decision) => Some(decision),
+                Err(error) => {
+                    account.decided("route", format!("large: the router failed: {error}"));
+                    return self.first_of(&large, account).await;
+                }
+            },
+            None => None,
+        };
+        if let Some(decision) = &decision {
+            account.decided("router", serde_json::to_value(decision).unwrap_or_default());
+            if decision.choose == Choice::Large {
+                account.decided("route", "large: the router expects it to gain enough");
+                return self.first_of(&large, account).await;
+            }
+        }
+        let reviews = difficulty.as_ref().is_some_and(|d| d.router.cascade().is_some());
+        let bar = match (auto.and_then(|auto| auto.cascade), decision) {
+            (Some(least), _) => Bar::Confidence(least),
+            (None, Some(decision)) if reviews => Bar::Review(decision),
+            (None, Some(_)) => {
+                account.decided("route", "small: the router expects the large model to gain little");
+                return match self.first_of(&small, account).await {
+                    Err(error) if error.another_may_answer() => self.first_of(&large, account).await,
+                    answered => answered,
+                };
+            }
+            (None, None) => {
+                account.decided("route", "large: there is no router and no cascade");
+                return self.first_of(&large, account).await;
+            }
         };
         self.judged = true;
-        match self.first_of(&small, account).await {
-            Ok(answered) => {
-                let (answered, noted) = gather(answered).await?;
-                let confidence = confidence(&noted);
-                account.decided("confidence", confidence);
-                if confidence >= least {
-                    account.decided("route", format!("small: confidence {confidence:.3} of at least {least}"));
-                    return Ok(answered);
-                }
-                account
-                    .decided("route", format!("large: the small model's confidence {confidence:.3} is under {least}"));
-                account.spent(noted.tokens(), noted.finish);
-                self.first_of(&large, account).await
-            }
+        let answered = match self.first_of(&small, account).await {
+            Ok(answered) => answered,
             Err(error) if error.another_may_answer() => {
                 account.decided("route", "large: the small model has no answer");
-                self.first_of(&large, account).await
+                return self.first_of(&large, account).await;
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let (answered, noted) = gather(answered).await?;
+        let (stands, why) = match (&bar, &difficulty) {
+            (Bar::Review(before), Some(difficulty)) => match difficulty.router.review(before, &shown(&noted)) {
+                Some(review) => (
+                    !review.escalate,
+                    format!("it is right with probability {:.3}, gain {:.3}", review.p_right, review.gain),
+                ),
+                None => (true, "there is no cascade".to_owned()),
+            },
+            (Bar::Confidence(least), _) => {
+                let confidence = confidence(&noted);
+                account.decided("confidence", confidence);
+                (confidence >= *least, format!("its confidence is {confidence:.3}, {least} is asked"))
+            }
+            (Bar::Review(_), None) => (false, "there is no router".to_owned()),
+        };
+        if stands {
+            account.decided("route", format!("small: {why}"));
+            return Ok(answered);
         }
+        account.decided("route", format!("large: the small model answered, and {why}"));
+        account.spent(noted.tokens(), noted.finish);
+        self.first_of(&large, account).await
+    }
+
+    /// What the router expects of the two models.
+    async fn difficulty(&mut self, difficulty: &Difficulty) -> Result<Decision, ApiError> {
+        let messages = self.messages()?;
+        let mut prompt = Prompt::messages(&messages);
+        prompt.tools = self.asked.body.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
+        let schema = ["response_format", "text", "output_config"].iter().find_map(|key| self.asked.body.get(*key));
+        prompt.schema_chars = schema.map_or(0, |schema| schema.to_string().len());
+        let (encoder, router) = (&difficulty.encoder, &difficulty.router);
+        let text = prompt.what_to_embed(router.encoder().tokens);
+        let ids = router.encoder().cut(encoder.embedder.tokens(&text, TooLong::Cut)?);
+        let context = encoder.embedder.context_length();
+        let handle = encoder.embedder.embed(vec![ids]).map_err(|e| ApiError::submit(e, "messages", context))?;
+        let vectors = self.bounds.run(handle.wait()).await??;
+        let vector = vectors.rows().next().unwrap_or_default();
+        router.decide(&prompt, vector).map_err(|e| ApiError::internal(&e))
+    }
+
+    /// The request's conversation, whatever API it came by.
+    fn messages(&self) -> Result<Vec<Message>, ApiError> {
+        #[derive(Deserialize)]
+        struct Conversation {
+            messages: Vec<Message>,
+        }
+        let body = match self.asked.api {
+            Api::Completions | Api::Embeddings => {
+                let prompt = self.asked.body.get("prompt").and_then(Value::as_str).unwrap_or_default();
+                serde_json::json!({"messages": [{"role": "user", "content": prompt}]})
+            }
+            Api::Chat => return Ok(bantam_types::openai::read_fields::<Conversation>(&self.asked.body)?.messages),
+            api => wire::request(self.asked.body.clone(), api, Api::Chat)?,
+        };
+        Ok(bantam_types::openai::read_fields::<Conversation>(&body)?.messages)
+    }
+}
+
+/// What an answer shows of itself.
+fn shown(noted: &Noted) -> SmallAnswer {
+    let mean = noted.logprobs.map(|l| l.sum / l.tokens.max(1) as f64);
+    SmallAnswer {
+        mean_logprob: mean,
+        min_logprob: noted.logprobs.map(|l| l.least),
+        tokens: noted.logprobs.map(|l| l.tokens),
+        margin: None,
+        // An answer that was cut is none.
+        check: (noted.finish.as_deref() == Some("length")).then_some(Check::Failed),
     }
 }
 
 /// How sure the model is of its answer: the geometric mean of its tokens' probabilities. An answer that was cut, or whose tokens' probabilities are not
 /// known, inspires none.
 fn confidence(noted: &Noted) -> f64 {
-    match noted.logprob {
-        Some((sum, tokens)) if tokens > 0 && noted.finish.as_deref() != Some("length") => (sum / tokens as f64).exp(),
+    match noted.logprobs {
+        Some(l) if l.tokens > 0 && noted.finish.as_deref() != Some("length") => (l.sum / l.tokens as f64).exp(),
         _ => 0.0,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A request takes the whole of it once, at its beginning, so that a reload changes nothing for requests under way.
 
+mod difficulty;
 mod policy;
 mod pricing;
 mod routes;
@@ -10,12 +11,14 @@ mod targets;
 use std::path::Path;
 
 use bantam_providers::client::{Reliability, Upstreams};
+use bantam_providers::error::TargetError;
 use bantam_providers::target::Target;
 use secrecy::SecretString;
 
 use crate::config::{ConfigFile, ConfigFileError};
 use crate::model::Running;
 
+pub(crate) use difficulty::Difficulty;
 pub(crate) use policy::{Decision, Policy, Sight};
 pub(crate) use pricing::Pricing;
 pub(crate) use routes::{AUTO, Route, Routes, Step};
@@ -36,9 +39,31 @@ impl Live {
     /// # Errors
     /// Where the file names what there is not.
     pub(crate) fn new(file: &ConfigFile, running: &Running, loopback: bool) -> Result<Self, ConfigFileError> {
-        let targets = targets::targets(file)?;
-        let upstreams = Upstreams::new(targets, Reliability::default())
-            .map_err(|e| ConfigFileError::field("providers", e.to_string()))?;
+        let upstreams = Upstreams::new(targets::targets(file)?, Reliability::default());
+        Self::with(upstreams, file, running, loopback)
+    }
+
+    /// From a changed file: targets that did not change keep their connections and what is known of them.
+    ///
+    /// # Errors
+    /// As [`Live::new`].
+    pub(crate) fn changed(
+        &self,
+        file: &ConfigFile,
+        running: &Running,
+        loopback: bool,
+    ) -> Result<Self, ConfigFileError> {
+        let upstreams = self.upstreams.reload(targets::targets(file)?, Reliability::default());
+        Self::with(upstreams, file, running, loopback)
+    }
+
+    fn with(
+        upstreams: Result<Upstreams, TargetError>,
+        file: &ConfigFile,
+        running: &Running,
+        loopback: bool,
+    ) -> Result<Self, ConfigFileError> {
+        let upstreams = upstreams.map_err(|e| ConfigFileError::field("providers", e.to_string()))?;
         let routes = Routes::new(file, running, &upstreams)?;
         let admin = file.keys.admin.as_ref().map(|secret| secret.read("keys.admin")).transpose()?;
         Ok(Self {

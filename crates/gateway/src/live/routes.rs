@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bantam_providers::client::Upstreams;
 use bantam_providers::plan::{GroupConfig, Plan};
 
+use super::difficulty::Difficulty;
 use super::target_name;
 use crate::config::{ConfigFile, ConfigFileError, TargetTable};
 use crate::model::{Running, ServedEncoder, ServedModel};
@@ -79,6 +80,8 @@ pub(crate) struct Auto {
     pub(crate) large: Arc<Route>,
     /// Least confidence of an answer of the small model with which it stands.
     pub(crate) cascade: Option<f64>,
+    /// What tells them apart before anybody has answered.
+    pub(crate) difficulty: Option<Arc<Difficulty>>,
 }
 
 /// All names.
@@ -140,7 +143,8 @@ impl Routes {
         };
         let auto = file.auto.as_ref().map(|auto| {
             let (small, large) = (find("auto.small", &auto.small)?, find("auto.large", &auto.large)?);
-            Ok::<_, ConfigFileError>(Auto { small, large, cascade: auto.cascade })
+            let difficulty = Difficulty::new(auto, running)?;
+            Ok::<_, ConfigFileError>(Auto { small, large, cascade: auto.cascade, difficulty })
         });
         let models = running.models.iter().map(|m| &m.id).chain(running.encoders.iter().map(|e| &e.id));
         let mut order: Vec<String> = file.routes.iter().map(|r| r.name.clone()).collect();

@@ -12,6 +12,7 @@ mod embeddings;
 mod errors;
 mod ledger;
 mod operations;
+mod routing;
 mod server;
 mod streams;
 mod structured;

@@ -117,7 +117,7 @@ pub(crate) async fn start_with(options: Options) -> Server {
     Server { address, engine, reload, stop: Some(stop), task: Some(task) }
 }
 
-fn encoder() -> ServedEncoder {
+pub(crate) fn encoder() -> ServedEncoder {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures/bert");
     let cpu = Cpu::new(CpuConfig { n_threads: 1, isa: None }).unwrap();
     let tokenizer = Tokenizer::from_hf_json(&std::fs::read(dir.join("tokenizer.json")).unwrap()).unwrap();

@@ -44,7 +44,7 @@ pub(crate) fn file(mock: &Mock, more: &str) -> ConfigFile {
     ConfigFile::parse(&text, Path::new("bantam.toml")).unwrap()
 }
 
-async fn gateway(mock: &Mock, more: &str) -> (Server, Client) {
+pub(crate) async fn gateway(mock: &Mock, more: &str) -> (Server, Client) {
     let server = start_with(Options { file: file(mock, more), ..Options::default() }).await;
     let client = server.client().await;
     (server, client)

@@ -84,8 +84,12 @@ fn beta_features(p: f64) -> [f64; 2] {
     [libm::log(p), -libm::log1p(-p)]
 }
 
-/// Logistic regression on `N` columns, the last of them ones, by damped Newton steps, with Platt's targets.
-pub(crate) fn fit_logistic<const N: usize>(features: &[[f64; N]], positive: &[bool]) -> Result<[f64; N], StatsError> {
+/// Logistic regression on `N` columns, the last of them ones, by damped Newton steps, with the targets of Platt (1999).
+///
+/// # Errors
+/// Without a row of each kind, and if the two differ in length.
+pub fn fit_logistic<const N: usize>(features: &[[f64; N]], positive: &[bool]) -> Result<[f64; N], StatsError> {
+    check_len("positive", positive.len(), features.len())?;
     let positives = positive.iter().filter(|&&p| p).count();
     let negatives = positive.len() - positives;
     check_min("positive rows", positives, 1)?;

@@ -5,6 +5,5 @@ mod logistic;
 mod temperature;
 
 pub use isotonic::Isotonic;
-pub(crate) use logistic::fit_logistic;
-pub use logistic::{BetaCalibration, Platt};
+pub use logistic::{BetaCalibration, Platt, fit_logistic};
 pub use temperature::Temperature;

@@ -1,20 +1,15 @@
-//! A head as bytes: `BANTHEAD`, the version and the length of the header (u32, little-endian), the header in JSON, the
-//! arrays in little-endian f32 and i8 without padding, and the SHA-256 of all that.
-
-use sha2::{Digest, Sha256};
+//! A head as bytes: a container whose header is JSON and whose body are arrays in little-endian f32 and i8 without padding.
 
 use super::design::padded;
 use super::linear::Linear;
-use super::neighbours::Neighbours;
+use super::neighbours::{Index, Neighbours};
 use super::pool::PoolWeights;
 use super::targets::Targets;
 use super::text::TextFeatures;
 use super::{Head, Link};
+use crate::container::{self, ContainerError, Kind, Opened};
 
-const MAGIC: &[u8; 8] = b"BANTHEAD";
-const VERSION: u32 = 1;
-const PREFIX: usize = 16;
-const DIGEST: usize = 32;
+const KIND: Kind = Kind { magic: b"BANTHEAD", version: 1 };
 
 /// Why bytes are not a head.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +18,12 @@ pub enum BlobError {
     #[error("this is not a classification head; give a file that `Head::to_bytes` wrote")]
     NotAHead,
     /// From another version.
-    #[error("the head has format version {found}, but this program reads {VERSION}; train it again")]
+    #[error("the head has format version {found}, but this program reads {expected}; train it again")]
     Version {
         /// What the bytes say.
         found: u32,
+        /// What is read.
+        expected: u32,
     },
     /// Bytes were changed or are missing.
     #[error("the head's checksum does not match; copy or train it again")]
@@ -42,6 +39,17 @@ pub enum BlobError {
         /// What is wrong with it.
         problem: &'static str,
     },
+}
+
+impl From<ContainerError> for BlobError {
+    fn from(error: ContainerError) -> Self {
+        match error {
+            ContainerError::Kind => Self::NotAHead,
+            ContainerError::Version { found, expected } => Self::Version { found, expected },
+            ContainerError::Checksum => Self::Checksum,
+            ContainerError::Header => Self::Invalid { field: "header", problem: "is longer than the file" },
+        }
+    }
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -71,25 +79,15 @@ impl Head {
             labels: (0..targets.len()).map(|row| targets.of(row).to_vec()).collect(),
             pool: self.pool.clone(),
         })?;
-        let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes(), &(header.len() as u32).to_le_bytes(), &header].concat();
-        let mut floats = |values: &[f32]| bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
-        let mut linear = |linear: &Linear| {
-            for row in linear.weights.chunks_exact(linear.bias.len()).chain([&linear.bias[..]]) {
-                floats(&row[..self.classes]);
-            }
-        };
-        linear(&self.embedding);
-        if let Some((_, of_text)) = &self.text {
-            linear(of_text);
+        let mut body = Vec::new();
+        push_linear(&mut body, &self.embedding, self.classes);
+        if let Some((features, linear)) = &self.text {
+            push_linear(&mut body, linear, self.classes);
+            push_floats(&mut body, &features.idf);
         }
-        if let Some((features, _)) = &self.text {
-            floats(&features.idf);
-        }
-        floats(&self.neighbours.scales);
-        bytes.extend(self.neighbours.values.iter().map(|x| *x as u8));
-        let digest = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&digest);
-        Ok(bytes)
+        push_floats(&mut body, &self.neighbours.index.scales);
+        body.extend(self.neighbours.index.values.iter().map(|x| *x as u8));
+        Ok(container::seal(KIND, &header, &body))
     }
 
     /// Reads what [`Head::to_bytes`] wrote. Memory is in proportion to `bytes`.
@@ -98,22 +96,7 @@ impl Head {
     /// [`BlobError`]: nothing is taken on trust, not even with a checksum that matches.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BlobError> {
         let invalid = |field, problem| BlobError::Invalid { field, problem };
-        let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else { return Err(BlobError::NotAHead) };
-        let number = |at: usize| u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
-        let (version, header_len) = (number(8), number(12) as usize);
-        if !prefix.starts_with(MAGIC) {
-            return Err(BlobError::NotAHead);
-        }
-        if version != VERSION {
-            return Err(BlobError::Version { found: version });
-        }
-        let Some((rest, digest)) = rest.split_last_chunk::<DIGEST>() else { return Err(BlobError::Checksum) };
-        if Sha256::digest(&bytes[..bytes.len() - DIGEST])[..] != digest[..] {
-            return Err(BlobError::Checksum);
-        }
-        let Some((header, arrays)) = rest.split_at_checked(header_len) else {
-            return Err(invalid("header", "is longer than the file"));
-        };
+        let Opened { header, body } = container::open(KIND, bytes)?;
         let Header { classes, link, width, text, labels, pool } = serde_json::from_slice(header)?;
         let n_rows = labels.len();
         if classes == 0 || width == 0 || n_rows == 0 {
@@ -135,7 +118,7 @@ impl Head {
             }
             targets.push(of_row);
         }
-        let mut reader = Reader { rest: arrays };
+        let mut reader = Reader::new(body);
         let embedding = reader.linear(width, classes)?;
         let text = match text {
             None => None,
@@ -148,22 +131,49 @@ impl Head {
                 Some((features, linear))
             }
         };
-        let scales = reader.floats(n_rows)?;
-        let values = reader.take(n_rows, width)?.iter().map(|x| i16::from(*x as i8)).collect();
-        if !reader.rest.is_empty() {
-            return Err(invalid("arrays", "are longer than the header says"));
-        }
-        let neighbours = Neighbours { width, targets, values, scales };
+        let index = reader.index(n_rows, width)?;
+        reader.finish()?;
+        let neighbours = Neighbours { index, targets };
         Ok(Self { classes, link, width, embedding, text, neighbours, pool })
     }
 }
 
-struct Reader<'a> {
+/// Appends numbers for [`Reader::floats`].
+pub(super) fn push_floats(body: &mut Vec<u8>, values: &[f32]) {
+    body.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+}
+
+/// Appends a linear map without its padding, for [`Reader::linear`].
+pub(super) fn push_linear(body: &mut Vec<u8>, linear: &Linear, columns: usize) {
+    for row in linear.weights.chunks_exact(linear.bias.len()).chain([&linear.bias[..]]) {
+        push_floats(body, &row[..columns]);
+    }
+}
+
+/// Reads arrays whose lengths come from a header that nobody vouches for.
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize, size: usize) -> Result<&'a [u8], BlobError> {
+    pub(super) fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    /// That nothing is left.
+    pub(super) fn finish(self) -> Result<(), BlobError> {
+        let longer = BlobError::Invalid { field: "arrays", problem: "are longer than the header says" };
+        if self.rest.is_empty() { Ok(()) } else { Err(longer) }
+    }
+
+    /// Scales and values of rows to compare with.
+    pub(super) fn index(&mut self, rows: usize, width: usize) -> Result<Index, BlobError> {
+        let scales = self.floats(rows)?;
+        let values = self.take(rows, width)?.iter().map(|x| i16::from(*x as i8)).collect();
+        Ok(Index { width, values, scales })
+    }
+
+    pub(super) fn take(&mut self, count: usize, size: usize) -> Result<&'a [u8], BlobError> {
         let (taken, rest) = count
             .checked_mul(size)
             .and_then(|len| self.rest.split_at_checked(len))
@@ -172,7 +182,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn floats(&mut self, count: usize) -> Result<Vec<f32>, BlobError> {
+    pub(super) fn floats(&mut self, count: usize) -> Result<Vec<f32>, BlobError> {
         let (bytes, _) = self.take(count, 4)?.as_chunks::<4>();
         let values: Vec<f32> = bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         if values.iter().all(|x| x.is_finite()) {
@@ -182,7 +192,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn linear(&mut self, width: usize, classes: usize) -> Result<Linear, BlobError> {
+    pub(super) fn linear(&mut self, width: usize, classes: usize) -> Result<Linear, BlobError> {
         let overflow = BlobError::Invalid { field: "width", problem: "times classes is too large" };
         let weights = self.floats(width.checked_mul(classes).ok_or(overflow)?)?;
         let bias = self.floats(classes)?;

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use super::design::{Design, Sparse};
-use super::linear::{Linear, Problem};
+use super::linear::{ClassLoss, Linear, Problem};
 use super::neighbours::Neighbours;
 use super::pool::PoolWeights;
 use super::targets::{Labels, Targets};
@@ -278,8 +278,8 @@ impl Fitter<'_> {
         start: &Linear,
         strength: f64,
     ) -> ControlFlow<(), Linear> {
-        let problem =
-            Problem { design, targets, class_weights: self.config.class_weights, threads: self.config.threads };
+        let loss = ClassLoss::new(targets, self.config.class_weights);
+        let problem = Problem { design, loss: &loss, threads: self.config.threads };
         let (done, total) = (self.done, self.total);
         let each = &mut |iteration| (self.progress)(FitProgress { done, total, iteration });
         let linear = problem.train(start, strength, each)?;

@@ -20,11 +20,43 @@ pub(crate) struct Linear {
 }
 
 /// What is minimised: the weighted mean of the rows' losses + |weights|^2 / (2 strength rows); the bias is free.
-pub(crate) struct Problem<'a> {
+pub(crate) struct Problem<'a, L> {
     pub(crate) design: &'a Design<'a>,
-    pub(crate) targets: &'a Targets,
-    pub(crate) class_weights: ClassWeights,
+    pub(crate) loss: &'a L,
     pub(crate) threads: usize,
+}
+
+/// A loss that is a sum over rows.
+pub(crate) trait RowLoss: Sync {
+    /// Numbers that the linear map gives per row.
+    fn columns(&self) -> usize;
+    /// Replaces the numbers of `row` by the loss's slopes along them; gives the loss.
+    fn residual(&self, row: usize, z: &mut [f32]) -> f64;
+}
+
+/// The log loss of classes.
+pub(crate) struct ClassLoss<'a> {
+    targets: &'a Targets,
+    importance: Importance,
+}
+
+impl<'a> ClassLoss<'a> {
+    pub(crate) fn new(targets: &'a Targets, class_weights: ClassWeights) -> Self {
+        Self { targets, importance: Importance::new(targets, class_weights) }
+    }
+}
+
+impl RowLoss for ClassLoss<'_> {
+    fn columns(&self) -> usize {
+        self.targets.classes
+    }
+
+    fn residual(&self, row: usize, z: &mut [f32]) -> f64 {
+        match self.targets.link {
+            Link::Softmax => softmax_residual(z, self.targets.of(row), &self.importance),
+            Link::Sigmoid => sigmoid_residual(z, self.targets.of(row), &self.importance),
+        }
+    }
 }
 
 impl Linear {
@@ -66,7 +98,7 @@ impl Importance {
     }
 }
 
-impl Problem<'_> {
+impl<L: RowLoss> Problem<'_, L> {
     /// Trains from `start`. `strength` is the inverse of the penalty, as C of other libraries.
     pub(crate) fn train(
         &self,
@@ -74,12 +106,11 @@ impl Problem<'_> {
         strength: f64,
         each: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<(), Linear> {
-        let importance = Importance::new(self.targets, self.class_weights);
         let n_weights = start.weights.len();
         let mut x = [&start.weights[..], &start.bias].concat();
-        let mut residuals = vec![0.0; self.targets.len() * start.bias.len()];
+        let mut residuals = vec![0.0; self.design.rows() * start.bias.len()];
         let mut objective = |x: &[f32], gradient: &mut [f32]| {
-            self.value_and_gradient((x, n_weights), strength, &importance, (&mut residuals, gradient))
+            self.value_and_gradient((x, n_weights), strength, (&mut residuals, gradient))
         };
         minimise(&mut x, &mut objective, STOP, each)?;
         let bias = x.split_off(n_weights);
@@ -90,22 +121,17 @@ impl Problem<'_> {
         &self,
         (x, n_weights): (&[f32], usize),
         strength: f64,
-        importance: &Importance,
         (residuals, gradient): (&mut [f32], &mut [f32]),
     ) -> f64 {
         let (weights, bias) = x.split_at(n_weights);
-        let (columns, rows) = (bias.len(), self.targets.len());
-        let classes = self.targets.classes;
+        let (columns, rows) = (bias.len(), self.design.rows());
         let scale = 1.0 / rows as f32;
         let loss = self.design.multiply(self.threads, (weights, bias), residuals, |first, block| {
             let mut sum = 0.0;
             for (row, z) in (first..).zip(block.chunks_exact_mut(columns)) {
-                let (z, padding) = z.split_at_mut(classes);
+                let (z, padding) = z.split_at_mut(self.loss.columns());
                 padding.fill(0.0);
-                sum += match self.targets.link {
-                    Link::Softmax => softmax_residual(z, self.targets.of(row), importance),
-                    Link::Sigmoid => sigmoid_residual(z, self.targets.of(row), importance),
-                };
+                sum += self.loss.residual(row, z);
                 z.iter_mut().for_each(|z| *z *= scale);
             }
             sum
@@ -173,13 +199,12 @@ mod tests {
         let design = Design::Dense { values: &x, width };
         for labels in [Labels::One(&one), Labels::Many(&many)] {
             let targets = Targets::new(labels, classes, rows).unwrap();
-            let problem =
-                Problem { design: &design, targets: &targets, class_weights: ClassWeights::Balanced, threads: 1 };
-            let importance = Importance::new(&targets, problem.class_weights);
+            let loss = ClassLoss::new(&targets, ClassWeights::Balanced);
+            let problem = Problem { design: &design, loss: &loss, threads: 1 };
             let n_weights = width * padded(classes);
             let mut residuals = vec![0.0; rows * padded(classes)];
             let mut at = |point: &[f32], gradient: &mut [f32]| {
-                problem.value_and_gradient((point, n_weights), 0.5, &importance, (&mut residuals, gradient))
+                problem.value_and_gradient((point, n_weights), 0.5, (&mut residuals, gradient))
             };
             let mut point: Vec<f32> = (0..n_weights + padded(classes)).map(|_| 0.3 * gaussian(&mut rng)).collect();
             point.chunks_mut(padded(classes)).for_each(|row| row[classes..].fill(0.0));
@@ -206,7 +231,8 @@ mod tests {
         let targets = Targets::new(Labels::One(&labels), 2, 400).unwrap();
         let design = Design::Dense { values: &x, width: 1 };
         let odds = |class_weights| {
-            let problem = Problem { design: &design, targets: &targets, class_weights, threads: 2 };
+            let loss = ClassLoss::new(&targets, class_weights);
+            let problem = Problem { design: &design, loss: &loss, threads: 2 };
             let ControlFlow::Continue(fit) =
                 problem.train(&Linear::zeros(1, 2), 1e6, &mut |_| ControlFlow::Continue(()))
             else {

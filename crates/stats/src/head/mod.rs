@@ -9,6 +9,7 @@ mod design;
 mod fit;
 mod linear;
 mod neighbours;
+pub mod pair;
 mod pool;
 mod targets;
 mod text;

@@ -6,7 +6,7 @@ use super::targets::Targets;
 use crate::parallel;
 
 /// Rows that are kept; of more, those with the lowest keys.
-const MAX_ROWS: usize = 32_768;
+pub(crate) const MAX_ROWS: usize = 32_768;
 /// Neighbours that vote.
 const VOTERS: usize = 30;
 /// A vote fades with e^((similarity - 1) / WIDTH).
@@ -16,15 +16,53 @@ const FLOOR: f64 = 1e-4;
 /// Neighbours whose mean similarity says how near the training rows are.
 const NEAREST: usize = 5;
 
-/// Training rows to compare with.
+/// Rows of length 1 to compare with.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Neighbours {
+pub(crate) struct Index {
     pub(crate) width: usize,
-    pub(crate) targets: Targets,
     /// `[rows][width]`, each from -127 to 127: 16 bits, because their products add up in one instruction.
     pub(crate) values: Vec<i16>,
     /// What one unit of each row's values is worth.
     pub(crate) scales: Vec<f32>,
+}
+
+impl Index {
+    /// The rows named of `rows`, each of length 1.
+    pub(crate) fn new(rows: &[f32], width: usize, kept: &[usize]) -> Self {
+        let mut index = Self { width, values: Vec::new(), scales: Vec::new() };
+        for &row in kept {
+            let (values, scale) = quantise(&rows[row * width..][..width]);
+            index.values.extend(values);
+            index.scales.push(scale);
+        }
+        index
+    }
+
+    /// The cosine similarity and number of the `most` nearest rows, nearest first.
+    pub(crate) fn nearest(&self, row: &[f32], most: usize) -> Vec<(f64, usize)> {
+        let (values, scale) = quantise(row);
+        let compare = |(other, other_scale): (&[i16], &f32)| {
+            let dot: i32 = values.iter().zip(other).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            f64::from(dot) * f64::from(scale) * f64::from(*other_scale)
+        };
+        let all = self.values.chunks_exact(self.width).zip(&self.scales).map(compare);
+        let mut nearest: Vec<(f64, usize)> = all.zip(0..).collect();
+        // Ties go to the earlier row, so the choice does not depend on the way of selecting.
+        let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if most > 0 && nearest.len() > most {
+            nearest.select_nth_unstable_by(most - 1, order);
+        }
+        nearest.truncate(most);
+        nearest.sort_by(order);
+        nearest
+    }
+}
+
+/// Training rows that vote.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Neighbours {
+    pub(crate) index: Index,
+    pub(crate) targets: Targets,
 }
 
 /// What the neighbours of one row say.
@@ -39,38 +77,19 @@ impl Neighbours {
     /// Keeps `rows` of width `width`, each of length 1, by their `keys`.
     pub(crate) fn new(rows: &[f32], width: usize, targets: &Targets, keys: &[u64]) -> Self {
         let kept = lowest((0..targets.len()).collect(), keys, MAX_ROWS);
-        let mut neighbours = Self { width, targets: targets.select(&kept), values: Vec::new(), scales: Vec::new() };
-        for row in kept {
-            let (values, scale) = quantise(&rows[row * width..][..width]);
-            neighbours.values.extend(values);
-            neighbours.scales.push(scale);
-        }
-        neighbours
+        Self { index: Index::new(rows, width, &kept), targets: targets.select(&kept) }
     }
 
     /// One vote per row of `rows`.
     pub(crate) fn votes(&self, threads: usize, rows: &[f32]) -> Vec<Vote> {
-        let mut votes: Vec<Option<Vote>> = rows.chunks_exact(self.width).map(|_| None).collect();
-        let chunks = rows.chunks_exact(self.width).zip(&mut votes).collect();
+        let mut votes: Vec<Option<Vote>> = rows.chunks_exact(self.index.width).map(|_| None).collect();
+        let chunks = rows.chunks_exact(self.index.width).zip(&mut votes).collect();
         parallel::for_each(threads, chunks, |(row, vote)| *vote = Some(self.vote(row)));
         votes.into_iter().flatten().collect()
     }
 
     fn vote(&self, row: &[f32]) -> Vote {
-        let (values, scale) = quantise(row);
-        let compare = |(other, other_scale): (&[i16], &f32)| {
-            let dot: i32 = values.iter().zip(other).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
-            f64::from(dot) * f64::from(scale) * f64::from(*other_scale)
-        };
-        let all = self.values.chunks_exact(self.width).zip(&self.scales).map(compare);
-        let mut nearest: Vec<(f64, usize)> = all.zip(0..).collect();
-        // Ties go to the earlier row, so the choice does not depend on the way of selecting.
-        let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        if nearest.len() > VOTERS {
-            nearest.select_nth_unstable_by(VOTERS - 1, order);
-            nearest.truncate(VOTERS);
-        }
-        nearest.sort_by(order);
+        let nearest = self.index.nearest(row, VOTERS);
         let mut votes = vec![FLOOR; self.targets.classes];
         let mut total = 0.0;
         for &(similarity, other) in &nearest {

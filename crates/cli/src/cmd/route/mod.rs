@@ -1,0 +1,72 @@
+//! `bantam route`: which of two models answers a request.
+
+mod bench;
+mod eval;
+mod explain;
+mod train;
+mod vectors;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use bantam_router::rows::{Row, read};
+use bantam_router::{MAX_FILE_BYTES, Router};
+use clap::{Args, Subcommand};
+
+use crate::cli::Globals;
+
+/// Arguments of `bantam route`.
+#[derive(Debug, Args)]
+pub(crate) struct RouteArgs {
+    #[command(subcommand)]
+    command: RouteCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RouteCommand {
+    /// Learn from outcomes which prompts need the large model
+    Train(train::TrainArgs),
+    /// Measure a router, or a way of training one, beside what it must beat
+    Eval(eval::EvalArgs),
+    /// Say who would answer a prompt, and why
+    Explain(explain::ExplainArgs),
+    /// Measure how long a decision takes on one core
+    Bench(bench::BenchArgs),
+}
+
+pub(crate) fn run(args: &RouteArgs, globals: &Globals) -> anyhow::Result<()> {
+    match &args.command {
+        RouteCommand::Train(args) => train::run(args, globals),
+        RouteCommand::Eval(args) => eval::run(args, globals),
+        RouteCommand::Explain(args) => explain::run(args, globals),
+        RouteCommand::Bench(args) => bench::run(args, globals),
+    }
+}
+
+/// A router from its file.
+#[derive(Debug, Clone, Args)]
+struct RouterFile {
+    /// Router that `bantam route train` wrote
+    #[arg(long, short, value_name = "FILE")]
+    router: PathBuf,
+}
+
+impl RouterFile {
+    fn open(&self) -> anyhow::Result<Router> {
+        open(&self.router)
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<Router> {
+    let size = fs_err::metadata(path)?.len();
+    ensure!(size <= MAX_FILE_BYTES, "{}: has {size} bytes, no router has more than {MAX_FILE_BYTES}", path.display());
+    Router::load(&fs_err::read(path)?).with_context(|| path.display().to_string())
+}
+
+/// The rows of a JSONL file; one that cannot be used is an error that names its line.
+fn rows(path: &Path) -> anyhow::Result<Vec<Row>> {
+    let reader = std::io::BufReader::new(fs_err::File::open(path)?);
+    let rows = read(reader).collect::<Result<Vec<_>, _>>().with_context(|| path.display().to_string())?;
+    ensure!(!rows.is_empty(), "{}: has no rows", path.display());
+    Ok(rows)
+}
