@@ -6,11 +6,14 @@ use anyhow::{Context, bail};
 use bantam_evals::svg::{CostCurve, monthly_cost};
 use bantam_ledger::cost::compare::{BreakEven, Comparison, Question, Row, compare};
 use bantam_ledger::cost::offers::{self, Kind};
-use bantam_ledger::cost::scenario::{Plan, Scenario, Workload};
+use bantam_ledger::cost::scenario::{Plan, Recording, Scenario, Workload};
 use bantam_ledger::prices::PriceList;
 use clap::Args;
 
+use super::figures::{dollars, whole};
+use super::recorded;
 use crate::cli::Globals;
+use crate::load::ledger::LedgerPlace;
 use crate::output;
 
 /// Longest file of prices, offers or a workload.
@@ -31,6 +34,11 @@ pub(crate) struct CompareArgs {
     /// The workload and the plan, as TOML
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
+    /// Take the workload from the requests of the last N days in the ledger
+    #[arg(long, value_name = "DAYS", conflicts_with = "workload", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    recorded: Option<u32>,
+    #[command(flatten)]
+    ledger: LedgerPlace,
     #[command(flatten)]
     work: WorkArgs,
     #[command(flatten)]
@@ -104,15 +112,14 @@ struct PlanArgs {
 }
 
 impl CompareArgs {
-    fn scenario(&self) -> anyhow::Result<Scenario> {
+    fn scenario(&self, globals: &Globals) -> anyhow::Result<Scenario> {
         let w = &self.work;
-        let mut scenario = match (&self.workload, w.requests, w.input, w.output) {
+        let planned = |workload| Scenario { workload, plan: Plan::default() };
+        let mut scenario = match (&self.workload, self.recorded, w.requests.zip(w.input).zip(w.output)) {
             (Some(path), ..) => Scenario::parse(&read(path)?, &path.display().to_string())?,
-            (None, Some(requests_per_day), Some(input_tokens), Some(output_tokens)) => {
-                let workload = Workload::new(requests_per_day, input_tokens, output_tokens);
-                Scenario { workload, plan: Plan::default() }
-            }
-            _ => bail!("say what the work is: --requests, --input and --output, or --workload FILE"),
+            (None, Some(days), _) => planned(self.recorded_work(days, globals)?),
+            (None, None, Some(((requests, input), output))) => planned(Workload::new(requests, input, output)),
+            _ => bail!("say what the work is: --requests, --input and --output, --workload FILE, or --recorded DAYS"),
         };
         let (work, plan) = (&mut scenario.workload, &mut scenario.plan);
         for (field, flag) in [
@@ -135,8 +142,16 @@ impl CompareArgs {
     }
 }
 
+impl CompareArgs {
+    fn recorded_work(&self, days: u32, globals: &Globals) -> anyhow::Result<Workload> {
+        let mut recording = Recording::default();
+        recorded(&self.ledger, Some(days), globals, |row| recording.add(row))?;
+        recording.workload().context("the ledger has too few requests with tokens for a workload: it takes two hours")
+    }
+}
+
 pub(crate) fn run(args: &CompareArgs, globals: &Globals) -> anyhow::Result<()> {
-    let scenario = args.scenario()?;
+    let scenario = args.scenario(globals)?;
     let mut list = PriceList::builtin()?;
     if let Some(path) = &args.prices {
         list = list.overlay(PriceList::parse(&read(path)?).with_context(|| path.display().to_string())?);
@@ -258,26 +273,6 @@ fn sensitivity(comparison: &Comparison) -> String {
     format!("Saved a month against {}: {saving}. With one assumption moved at a time:\n{table}", comparison.baseline)
 }
 
-/// `$1,240`, `-$0.85`.
-fn dollars(amount: f64) -> String {
-    let sign = if amount <= -0.005 { "-" } else { "" };
-    let amount = amount.abs();
-    if amount < 100.0 { format!("{sign}${amount:.2}") } else { format!("{sign}${}", whole(amount)) }
-}
-
-/// `1,234,567`.
-fn whole(value: f64) -> String {
-    let digits = format!("{:.0}", value);
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A value without needless decimals.
 fn figure(value: f64) -> String {
     if value >= 100.0 || value.fract() == 0.0 { whole(value) } else { format!("{value:.3}") }
@@ -288,9 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_read_well() {
-        assert_eq!([0.0, 999.0, 1234.4, 1e6].map(whole), ["0", "999", "1,234", "1,000,000"]);
-        assert_eq!([0.854, -12.0, 1239.6].map(dollars), ["$0.85", "-$12.00", "$1,240"]);
+    fn values_have_no_needless_decimals() {
         assert_eq!([0.7, 4.0, 495.3].map(figure), ["0.700", "4", "495"]);
     }
 }
