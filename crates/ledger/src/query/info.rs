@@ -45,9 +45,37 @@ pub struct ChainEnd {
     pub hash: Hash,
     /// The last entry that is a checkpoint; 0 where there is none.
     pub checkpoint: u64,
+    /// When that was signed.
+    pub checkpoint_at: Option<Timestamp>,
 }
 
 impl Reading {
+    /// The ends of its chains, by number. They are told as they stand: `bantam audit verify` is what checks them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn chains(&self) -> Result<Vec<ChainEnd>, LedgerError> {
+        let mut chains: Vec<ChainEnd> = Vec::new();
+        let mut lent = self.reader.lend().await?;
+        // A look at the primary key for each: neither database finds the ends of groups without reading all of their rows.
+        loop {
+            let after = vec![Value::Int(chains.last().map_or(0, |end| end.chain.into()))];
+            let sql = "SELECT chain, seq FROM entries WHERE chain > $1 ORDER BY chain, seq LIMIT 1";
+            let Some(mut row) = one(lent.statement(), sql, after).await? else { return Ok(chains) };
+            let (chain, first) = (row.chain()?, row.count()?);
+            let of_chain = || vec![Value::Int(chain.into())];
+            let sql = "SELECT seq, at, hash FROM entries WHERE chain = $1 ORDER BY seq DESC LIMIT 1";
+            let Some(mut row) = one(lent.statement(), sql, of_chain()).await? else { return Ok(chains) };
+            let (last, at, hash) = (row.count()?, Timestamp(row.int()?), row.hash()?);
+            let sql = "SELECT seq, at FROM checkpoints WHERE chain = $1 ORDER BY seq DESC LIMIT 1";
+            let (checkpoint, checkpoint_at) = match one(lent.statement(), sql, of_chain()).await? {
+                Some(mut row) => (row.count()?, Some(Timestamp(row.int()?))),
+                None => (0, None),
+            };
+            chains.push(ChainEnd { chain, first, last, at, hash, checkpoint, checkpoint_at });
+        }
+    }
+
     /// What the ledger holds.
     ///
     /// # Errors
@@ -56,17 +84,7 @@ impl Reading {
         let mut lent = self.reader.lend().await?;
         let meta = schema::read_meta_with(lent.statement()).await?;
         let meta = meta.ok_or_else(|| LedgerError::Damaged { what: "it does not say what it is".to_owned() })?;
-        let sql = "SELECT chain, MIN(seq), MAX(seq) FROM entries GROUP BY chain ORDER BY chain";
-        let mut chains = Vec::new();
-        for mut row in self.reader.rows(sql, vec![]).await? {
-            let (chain, first, last) = (row.chain()?, row.count()?, row.count()?);
-            let sql = "SELECT at, hash, (SELECT COALESCE(MAX(seq), 0) FROM checkpoints WHERE chain = $1) FROM entries
-                 WHERE chain = $1 AND seq = $2";
-            let end = one(lent.statement(), sql, vec![Value::Int(chain.into()), Value::count(last)]).await?;
-            let Some(mut end) = end else { continue };
-            let (at, hash, checkpoint) = (Timestamp(end.int()?), end.hash()?, end.count()?);
-            chains.push(ChainEnd { chain, first, last, at, hash, checkpoint });
-        }
+        let chains = self.chains().await?;
         let sql = "SELECT (SELECT COUNT(*) FROM requests), (SELECT COUNT(*) FROM open), (SELECT COUNT(*) FROM feedback),
              (SELECT COUNT(*) FROM bodies), (SELECT CAST(COALESCE(SUM(LENGTH(data)), 0) AS BIGINT) FROM bodies), (SELECT COUNT(*) FROM keys)";
         let row = one(lent.statement(), sql, vec![]).await?;

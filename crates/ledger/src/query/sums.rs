@@ -13,6 +13,10 @@ use crate::request::TokenCounts;
 pub enum Group {
     /// All of them.
     All,
+    /// The minute in which they arrived, as minutes since 1970 UTC.
+    Minute,
+    /// The hour in which they arrived, as hours since 1970 UTC.
+    Hour,
     /// The day they were charged to, as days since 1970 UTC.
     Day,
     /// The route that took them.
@@ -31,6 +35,8 @@ impl Group {
     const fn column(self) -> &'static str {
         match self {
             Self::All => "''",
+            Self::Minute => "CAST(r.arrived / 60000000 AS TEXT)",
+            Self::Hour => "CAST(r.arrived / 3600000000 AS TEXT)",
             Self::Day => "CAST(r.day AS TEXT)",
             Self::Route => "COALESCE(r.route, '')",
             Self::Model => "COALESCE(r.model, '')",
@@ -44,7 +50,7 @@ impl Group {
 /// Sums over the requests of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Sums {
-    /// The day, route, model, provider, key or API; empty for requests that had none.
+    /// The minute, hour, day, route, model, provider, key or API; empty for requests that had none.
     pub group: String,
     /// How many requests.
     pub requests: u64,

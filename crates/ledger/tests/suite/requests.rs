@@ -1,7 +1,8 @@
 //! Admission, settlement, and what a crash leaves.
 
 use bantam_ledger::keys::NewKey;
-use bantam_ledger::{Amount, BeginError, Budget, LedgerConfig, LedgerError, Limits, Period};
+use bantam_ledger::query::{Filter, Group, Sums};
+use bantam_ledger::{Amount, BeginError, Budget, LedgerConfig, LedgerError, Limits, Period, Timestamp};
 use bantam_types::NanoDollars;
 
 use crate::store::{Place, begin, outcome};
@@ -66,4 +67,33 @@ async fn a_second_process_is_refused() {
     assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
     ledger.close().await.unwrap();
     place.open().await.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_summed_by_time_and_the_chains_end_is_told() {
+    for place in Place::each() {
+        let ledger = place.open().await;
+        let reading = ledger.reading();
+        assert_eq!(reading.chains().await.unwrap(), []);
+        let mut last = None;
+        for minute in [0, 0, 59, 60] {
+            let at = Timestamp(1_709_164_800_000_000 + minute * 60_000_000);
+            let ticket = ledger.begin(bantam_ledger::Begin { at, ..begin(100) }).await.unwrap();
+            last = Some(ticket.finish(outcome(30)).await.unwrap());
+        }
+        let told = |sums: Vec<Sums>| sums.into_iter().map(|s| (s.group, s.requests)).collect::<Vec<_>>();
+        let filter = Filter::default();
+        let minutes = told(reading.sums(Group::Minute, &filter).await.unwrap());
+        assert_eq!(minutes, [("28486080".into(), 2), ("28486139".into(), 1), ("28486140".into(), 1)]);
+        let hours = told(reading.sums(Group::Hour, &filter).await.unwrap());
+        assert_eq!(hours, [("474768".into(), 3), ("474769".into(), 1)]);
+        let end = reading.chains().await.unwrap().pop().unwrap();
+        let last = last.unwrap();
+        assert_eq!((end.first, end.last, end.at, end.hash), (1, last.seq, last.at, last.hash));
+        assert_eq!((end.checkpoint, end.checkpoint_at), (0, None));
+        ledger.checkpoint().await.unwrap();
+        let [end] = &reading.chains().await.unwrap()[..] else { panic!("one chain") };
+        assert!(end.checkpoint >= 4 && end.checkpoint_at >= Some(last.at), "{end:?}");
+        ledger.close().await.unwrap();
+    }
 }
