@@ -18,6 +18,7 @@ mod answer;
 mod app;
 mod body;
 pub mod config;
+mod dashboard;
 mod error;
 mod flow;
 mod guard;

@@ -45,7 +45,8 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    fn new() -> Self {
+    /// Of a request that begins now.
+    pub(crate) fn new() -> Self {
         Self {
             id: Uuid::now_v7(),
             model: OnceLock::new(),

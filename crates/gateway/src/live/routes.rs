@@ -49,6 +49,11 @@ impl Route {
         steps.any(|(step, _)| matches!(step, Step::Upstream(_)))
     }
 
+    /// What answers, in the order in which it is tried: each time several that share the requests by weight.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[(Step, u32)]> {
+        self.groups.iter().map(|Group(choices)| choices.as_slice())
+    }
+
     /// What to try for one request, in order. `draw` is uniform in [0, 1) and shares out each group by weight.
     pub(crate) fn steps(&self, draw: f64) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();

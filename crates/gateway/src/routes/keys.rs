@@ -18,7 +18,7 @@ use crate::body;
 use crate::error::ApiError;
 
 /// Longest time that a secret may stay good beside its successor.
-const MAX_GRACE: Duration = Duration::from_secs(90 * 86_400);
+pub(crate) const MAX_GRACE: Duration = Duration::from_secs(90 * 86_400);
 
 pub(super) async fn list(State(app): State<Arc<App>>, _admin: Admin) -> Result<Json<Value>, ApiError> {
     let keys: Vec<_> = ledger(&app)?.keys().iter().map(|key| object(key)).collect();

@@ -21,9 +21,11 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::app::App;
 use crate::config::ConfigError;
+use crate::dashboard;
 use crate::error::ApiError;
 use crate::flow::{ID, MODEL};
 use crate::observe::{REQUEST_ID, observe};
+pub(crate) use keys::MAX_GRACE;
 use tasks::{TASK, TASK_HASH};
 
 pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
@@ -53,6 +55,8 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
     if let Some(cors) = cors(&app)? {
         router = router.layer(cors);
     }
+    // Pages of other origins have no business there, whatever they may ask of the API.
+    router = router.merge(dashboard::router()?);
     Ok(router.layer(middleware::from_fn_with_state(Arc::clone(&app), observe)).with_state(app))
 }
 

@@ -7,6 +7,7 @@
 mod answers;
 mod client;
 mod connections;
+mod dashboard;
 mod drain;
 mod embeddings;
 mod errors;
