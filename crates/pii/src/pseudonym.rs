@@ -13,11 +13,9 @@ use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
 use crate::anonymise::{Anonymised, Anonymiser, Item};
-use crate::detector::{Detectors, Options};
-use crate::error::{DetectError, OperatorError};
+use crate::error::OperatorError;
 use crate::finding::Finding;
 use crate::operator::Operator;
 
@@ -126,65 +124,6 @@ impl Pseudonyms {
         Ok(Anonymiser::all(Operator::Pseudonymise).apply(text, findings, self)?.text)
     }
 
-    /// The same in a JSON text, such as a tool's arguments: every string in it is looked through as what it says, and written as JSON
-    /// again. What is no JSON is taken as plain text. A number that is a finding becomes a string.
-    ///
-    /// # Errors
-    /// If the detectors fail.
-    pub fn pseudonymise_json(
-        &mut self,
-        json: &str,
-        detectors: &Detectors,
-        options: &Options,
-    ) -> Result<String, DetectError> {
-        let Ok(mut value) = serde_json::from_str::<Value>(json) else { return self.detect(json, detectors, options) };
-        let changed = self.walk(&mut value, detectors, options)?;
-        // Numbers that only their text has in full stay as they are.
-        Ok(if changed { value.to_string() } else { json.to_owned() })
-    }
-
-    fn detect(&mut self, text: &str, detectors: &Detectors, options: &Options) -> Result<String, DetectError> {
-        let findings = detectors.detect(text, options)?;
-        let failed =
-            |error: OperatorError| DetectError::Failed { detector: "pseudonyms".into(), why: error.to_string() };
-        self.pseudonymise(text, &findings).map_err(failed)
-    }
-
-    /// Whether anything was replaced.
-    fn walk(&mut self, value: &mut Value, detectors: &Detectors, options: &Options) -> Result<bool, DetectError> {
-        let mut changed = false;
-        match value {
-            Value::String(text) => {
-                let replaced = self.detect(text, detectors, options)?;
-                changed = replaced != *text;
-                *text = replaced;
-            }
-            Value::Number(number) => {
-                let text = number.to_string();
-                let replaced = self.detect(&text, detectors, options)?;
-                if replaced != text {
-                    *value = Value::String(replaced);
-                    changed = true;
-                }
-            }
-            Value::Array(values) => {
-                for value in values {
-                    changed |= self.walk(value, detectors, options)?;
-                }
-            }
-            Value::Object(fields) => {
-                for (key, mut value) in std::mem::take(fields) {
-                    changed |= self.walk(&mut value, detectors, options)?;
-                    let replaced = self.detect(&key, detectors, options)?;
-                    changed |= replaced != key;
-                    fields.insert(replaced, value);
-                }
-            }
-            Value::Null | Value::Bool(_) => {}
-        }
-        Ok(changed)
-    }
-
     /// Gives every token in the text that is not at the place of an item a token of its own.
     pub(crate) fn protect(&mut self, anonymised: Anonymised) -> Anonymised {
         let Anonymised { text, items } = anonymised;
@@ -254,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Place, Restorer};
+    use crate::{Detectors, Options, Place, Restorer};
 
     fn restored(pseudonyms: &Pseudonyms, text: &str) -> String {
         Restorer::whole(pseudonyms, Place::Text, text)
@@ -298,17 +237,6 @@ mod tests {
         for token in &tokens {
             assert!(literals(token, 0).eq(std::iter::once(0..token.len())), "{token}");
         }
-    }
-
-    #[test]
-    fn json_is_looked_through_as_what_it_says() {
-        let mut map = Pseudonyms::new();
-        let json = r#"{"to":["ann\u0040example.org"],"card":4111111111111111,"n":5,"x@example.org":null}"#;
-        let hidden = map.pseudonymise_json(json, &Detectors::default(), &Options::default()).unwrap();
-        assert_eq!(hidden, r#"{"to":["<EMAIL_ADDRESS_1>"],"card":"<CREDIT_CARD_1>","n":5,"<EMAIL_ADDRESS_2>":null}"#);
-        assert_eq!(map.original("<EMAIL_ADDRESS_1>"), Some("ann@example.org"));
-        let broken = map.pseudonymise_json(r#"{"to":"ann@example.org"#, &Detectors::default(), &Options::default());
-        assert_eq!(broken.unwrap(), r#"{"to":"<EMAIL_ADDRESS_1>"#);
     }
 
     #[test]
