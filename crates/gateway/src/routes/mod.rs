@@ -6,6 +6,7 @@ mod generate;
 mod health;
 mod keys;
 mod models;
+mod pii;
 mod tasks;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{name}", get(tasks::one))
         .route("/v1/tasks/{name}/run", post(tasks::run))
+        .merge(pii::routes())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -144,6 +144,7 @@ async fn keys_open_what_they_are_for() {
     let house = house(file(&mock, "[keys]\nrequired = true")).await;
     let mut client = house.server.client().await;
     assert_eq!(client.post("/v1/chat/completions", chat("big", "Hi")).await.error().1, "invalid_api_key");
+    assert_eq!(client.post("/analyze", json!({"text": "Hi"})).await.error().1, "invalid_api_key");
     let (id, key) = house.key(json!({"name": "app", "models": ["big"]})).await;
     let other = if key.ends_with('x') { 'y' } else { 'x' };
     let wrong = format!("{}{other}", &key[..key.len() - 1]);

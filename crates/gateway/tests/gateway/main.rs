@@ -13,6 +13,7 @@ mod embeddings;
 mod errors;
 mod ledger;
 mod operations;
+mod pii;
 mod routing;
 mod server;
 mod streams;
