@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Pilot(cmd::pilot::PilotArgs),
     /// Which of two models answers a request: train, measure, explain
     Route(cmd::route::RouteArgs),
+    /// Personal data in texts: find it, replace it, put it back, measure
+    Pii(cmd::pii::PiiArgs),
     /// Turn texts into vectors
     Embed(cmd::embed::EmbedArgs),
     /// Show the tokens of a text

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => cmd::classify::run(args, &cli.globals),
         Command::Task(args) => cmd::task::run(args, &cli.globals),
         Command::Pilot(args) => cmd::pilot::run(args, &cli.globals),
+        Command::Pii(args) => cmd::pii::run(args, &cli.globals),
         Command::Tokenize(args) => cmd::tokenize::run(args, &cli.globals),
         Command::Perplexity(args) => cmd::perplexity::run(args, &cli.globals),
         Command::Bench(args) => cmd::bench::run(args, &cli.globals),

@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 pub(crate) mod list;
 pub(crate) mod mock;
 pub(crate) mod perplexity;
+pub(crate) mod pii;
 pub(crate) mod pilot;
 pub(crate) mod pull;
 pub(crate) mod rm;
