@@ -20,7 +20,7 @@ PARTS = ("mmlu", "gsm8k", "small", "latency")
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def outcomes(data, name):
@@ -59,11 +59,11 @@ def main():
             bantam("eval", path, "--train-share", 0.2, "--splits", args.splits, "--promises", 200, *more, *picture)
 
         if "mmlu" in args.only:
-            evaluate("mmlu", rows("mmlu"), "--bound", 0.1)
+            evaluate("mmlu", rows("mmlu"), "--bound", 0.1, "--of", "all")
         if "gsm8k" in args.only:
-            evaluate("gsm8k", rows("gsm8k"), "--bound", 0.2)
+            evaluate("gsm8k", rows("gsm8k"), "--bound", 0.15, "--of", "all")
         if "small" in args.only and args.small:
-            evaluate("small", args.small, "--bound", 0.2, "--of", "all")
+            evaluate("small", args.small, "--bound", 0.15, "--of", "all")
         if "latency" in args.only:
             bantam("train", rows("gsm8k"), "--out", folder / "router", "--threshold", 0.2)
             bantam("bench", "--router", folder / "router")

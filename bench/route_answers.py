@@ -63,7 +63,7 @@ def main():
     args = parser.parse_args()
 
     def lines(path):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
     contaminated = {row["eval_prompt"] for row in lines(args.data / "routellm/gsm8k_contaminated_prompts.jsonl")}
     done = {row["prompt"] for row in lines(args.out)} if args.out.exists() else set()

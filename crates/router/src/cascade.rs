@@ -93,7 +93,6 @@ impl Cascade {
     /// # Errors
     /// With fewer than 50 answers, or none that is right, or none that is wrong.
     pub(crate) fn fit(rows: &[(SmallAnswer, f64, bool)]) -> Result<Self, RouteError> {
-        bantam_stats::Rows::new("answers", &vec![0.0_f64; rows.len()], 1)?;
         if rows.len() < MIN_ROWS {
             let problem = format!("{} answers with signals are too few, at least {MIN_ROWS} are needed", rows.len());
             return Err(RouteError::Config { field: "cascade", problem });

@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(value(&structure, "conditions"), 1.0);
         assert_eq!(value(&structure, "all or none of them"), 1.0);
         assert_eq!(value(&structure, "longest choice"), libm::log1p(12.0) as f32);
-        assert_eq!(value(&structure, "question words"), libm::log1p(11.0) as f32);
+        assert_eq!(value(&structure, "question words"), libm::log1p(12.0) as f32);
         assert_eq!(NAMES.iter().collect::<std::collections::HashSet<_>>().len(), FEATURES);
     }
 

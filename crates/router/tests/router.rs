@@ -74,7 +74,7 @@ fn vector(asked: &Asked<'_>) -> Vec<f32> {
 fn easy_prompts_stay_small_and_the_promise_holds_on_new_rows() {
     let fitted = trained(&rows(1, 1_500), &config(0.1)).unwrap();
     let router = Router::load(&fitted.router.to_bytes().unwrap()).unwrap();
-    assert_eq!(router, fitted.router);
+    assert!(router == fitted.router, "what was read is not what was written");
     let decide = |text: &str| {
         let asked = Asked::prompt(text);
         router.decide(&asked, &vector(&asked)).unwrap()

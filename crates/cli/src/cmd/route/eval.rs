@@ -124,7 +124,7 @@ fn trained(share: f64, rows: Vec<Row>, args: &EvalArgs, globals: &Globals) -> an
     let vectors = local.rows(&id, &rows, globals)?;
     let all =
         All { rows: &rows, vectors: &vectors, id: &id, threads: local.loaded.threads, large_share: args.large_share };
-    let judged = all.split(share, SALT)?;
+    let judged = Judged { neighbours: Some(all.neighbours(share, SALT)), ..all.split(share, SALT)? };
     let mut apgrs = Vec::new();
     for n in 1..=args.splits {
         let judged = all.split(share, &format!("{SALT} {n}"))?;
@@ -143,14 +143,9 @@ struct All<'a> {
 
 impl All<'_> {
     fn split(&self, share: f64, salt: &str) -> anyhow::Result<Judged> {
-        let (train, test): (Vec<usize>, Vec<usize>) =
-            (0..self.rows.len()).partition(|&row| split::unit(&self.rows[row].text, salt) < share);
+        let (train, test) = self.parts(share, salt);
         let rows = |of: &[usize]| -> Vec<Row> { of.iter().map(|&row| self.rows[row].clone()).collect() };
-        let width = self.id.dimensions;
-        let vectors = |of: &[usize]| -> Vec<f32> {
-            of.iter().flat_map(|&row| &self.vectors[row * width..][..width]).copied().collect()
-        };
-        let (train_rows, train_vectors) = (rows(&train), vectors(&train));
+        let (train_rows, train_vectors) = (rows(&train), self.vectors_of(&train));
         let config = FitConfig {
             encoder: self.id.clone(),
             threshold: Wanted::Given(0.0),
@@ -164,18 +159,33 @@ impl All<'_> {
         let at = ((1.0 - self.large_share) * sorted.len() as f64) as usize;
         let threshold = sorted.get(at.min(sorted.len() - 1)).context("no row taught")?;
         fitted.router = fitted.router.with_threshold(*threshold)?;
-        let (test_rows, test_vectors) = (rows(&test), vectors(&test));
+        let (test_rows, test_vectors) = (rows(&test), self.vectors_of(&test));
         let predictions = predict_rows(&fitted.router, &test_rows, &test_vectors, self.threads)?;
-        let gains: Vec<f64> = train_rows.iter().map(|row| row.outcome.gain().unwrap_or(0.0)).collect();
-        let neighbours = curve::knn_gains((&train_vectors, &gains), &test_vectors, width, BASELINE_NEIGHBOURS);
         let taught = Taught { rows: train.len(), gains: fitted.gains, cascade_gains: fitted.cascade_gains };
-        Ok(Judged {
-            rows: test_rows,
-            router: fitted.router,
-            predictions,
-            taught: Some(taught),
-            neighbours: Some(neighbours),
-        })
+        Ok(Judged { rows: test_rows, router: fitted.router, predictions, taught: Some(taught), neighbours: None })
+    }
+
+    /// The plain baseline on the rows that judge in a split.
+    fn neighbours(&self, share: f64, salt: &str) -> Vec<f64> {
+        let (train, test) = self.parts(share, salt);
+        let gains: Vec<f64> = train.iter().map(|&row| self.rows[row].outcome.gain().unwrap_or(0.0)).collect();
+        let known = (&self.vectors_of(&train)[..], &gains[..]);
+        curve::knn_gains(known, &self.vectors_of(&test), self.id.dimensions, BASELINE_NEIGHBOURS)
+    }
+
+    /// Rows that teach, and rows that judge.
+    fn parts(&self, share: f64, salt: &str) -> (Vec<usize>, Vec<usize>) {
+        // Those with the lowest hashes, so that the share is exact; equal prompts have equal hashes and stay together.
+        let hashes: Vec<u64> = self.rows.iter().map(|row| split::hash(&row.text, salt)).collect();
+        let mut sorted = hashes.clone();
+        sorted.sort_unstable();
+        let border = sorted[((share * sorted.len() as f64) as usize).min(sorted.len() - 1)];
+        (0..hashes.len()).partition(|&row| hashes[row] < border)
+    }
+
+    fn vectors_of(&self, rows: &[usize]) -> Vec<f32> {
+        let width = self.id.dimensions;
+        rows.iter().flat_map(|&row| &self.vectors[row * width..][..width]).copied().collect()
     }
 }
 
