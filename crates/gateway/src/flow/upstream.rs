@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bantam_ledger::Attempt;
 use bantam_providers::answer::{AnswerBody, Answered as Received, Outcome};
 use bantam_providers::call::{Call, Delivery, Outbound, Refusal};
-use bantam_providers::error::{CallError, CallErrorKind};
+use bantam_providers::error::{CallError, CallErrorKind, Fault};
 use bantam_providers::plan::Plan;
 use bantam_providers::target::Target;
 use bantam_providers::wire::{self, Api, SseParser};
@@ -168,7 +168,7 @@ fn attempt(attempt: &bantam_providers::answer::Attempt) -> Attempt {
 }
 
 impl ApiError {
-    fn no_upstream(fault: &bantam_providers::error::Fault) -> Self {
+    fn no_upstream(fault: &Fault) -> Self {
         Self::NoUpstream { why: fault.to_string(), status: StatusCode::BAD_GATEWAY, retry_after: None }
     }
 }
@@ -177,6 +177,10 @@ impl From<CallErrorKind> for ApiError {
     fn from(kind: CallErrorKind) -> Self {
         let why = kind.to_string();
         let (status, retry_after) = match kind {
+            // The same request would fail the same way.
+            CallErrorKind::Failed { target, fault: fault @ Fault::NoApi { .. } } => {
+                return Self::unsupported("model", format!("'{target}': {fault}"));
+            }
             CallErrorKind::Failed { .. } => (StatusCode::BAD_GATEWAY, None),
             CallErrorKind::Unavailable { retry_after } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after.as_secs().max(1)))

@@ -25,7 +25,7 @@ use crate::config::ConfigError;
 use crate::dashboard;
 use crate::error::ApiError;
 use crate::flow::{ID, MODEL};
-use crate::observe::{REQUEST_ID, observe};
+use crate::observe::{MESSAGES, REQUEST_ID, observe};
 pub(crate) use keys::MAX_GRACE;
 use tasks::{TASK, TASK_HASH};
 
@@ -39,7 +39,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/v1/completions", post(generate::completions))
         .route("/v1/embeddings", post(generate::embeddings))
         .route("/v1/responses", post(generate::responses))
-        .route("/v1/messages", post(generate::messages))
+        .route(MESSAGES, post(generate::messages))
         .route("/v1/feedback", post(feedback::feedback))
         .route("/admin/keys", get(keys::list).post(keys::create))
         .route("/admin/keys/{id}", get(keys::one).patch(keys::update).delete(keys::revoke))

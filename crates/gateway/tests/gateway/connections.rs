@@ -26,6 +26,11 @@ impl Raw {
         self.0.write_all(bytes).await.unwrap();
     }
 
+    /// Ends what is sent; an answer can still come.
+    pub(crate) async fn half_close(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
     /// Everything until the server closes, which must be soon.
     pub(crate) async fn rest(&mut self) -> String {
         let mut bytes = Vec::new();

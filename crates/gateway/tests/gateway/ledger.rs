@@ -15,13 +15,13 @@ use crate::client::{Client, Reply, post};
 use crate::server::{MODEL, Options, Server, start_with};
 use crate::upstreams::{chat, file, mock, streamed};
 
-struct House {
-    server: Server,
+pub(crate) struct House {
+    pub(crate) server: Server,
     ledger: Ledger,
     _dir: TempDir,
 }
 
-async fn house(mut file: ConfigFile) -> House {
+pub(crate) async fn house(mut file: ConfigFile) -> House {
     let dir = tempfile::tempdir().unwrap();
     let mut config = LedgerConfig::sqlite(&dir.path().join("ledger.db"));
     if file.ledger.bodies == Bodies::Encrypted {
@@ -35,7 +35,7 @@ async fn house(mut file: ConfigFile) -> House {
 
 impl House {
     /// All entries of requests, the oldest first, when there are so many.
-    async fn entries(&self, count: usize) -> Vec<Recorded> {
+    pub(crate) async fn entries(&self, count: usize) -> Vec<Recorded> {
         for _ in 0..500 {
             let mut all = self.ledger.reading().requests(&Filter::default(), None, 100).await.unwrap();
             if all.len() >= count {

@@ -11,6 +11,7 @@ mod dashboard;
 mod drain;
 mod embeddings;
 mod errors;
+mod hostile;
 mod ledger;
 mod operations;
 mod pii;

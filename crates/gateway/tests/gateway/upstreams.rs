@@ -253,6 +253,18 @@ async fn another_configuration_is_taken_into_use() {
 }
 
 #[tokio::test]
+async fn the_only_answer_that_a_grammar_allows_is_a_sure_one() {
+    let mock = mock(&[("Hi", "Hello from there.")]).await;
+    let (_server, mut client) = gateway(&mock, "[auto]\nsmall = \"toy\"\nlarge = \"big\"\ncascade = 1.0").await;
+    let mut body = chat("auto", "Hi");
+    body["max_tokens"] = 60.into();
+    body["structured_outputs"] = json!({"choice": ["yes"]});
+    let reply = client.post("/v1/chat/completions", body).await;
+    assert_eq!(reply.header("x-bantam-provider"), Some("local"), "{}", reply.body);
+    assert_eq!(reply.json()["choices"][0]["message"]["content"], "yes", "{}", reply.body);
+}
+
+#[tokio::test]
 async fn an_unsure_answer_is_asked_of_the_large_model() {
     let mock = mock(&[("Hi", "Hello from there.")]).await;
     for (least, provider) in [(0.0, "local"), (1.0, "there")] {

@@ -24,7 +24,7 @@ pub(crate) struct CostArgs {
 #[derive(Debug, Subcommand)]
 enum CostCommand {
     /// Set hosted models, GPU machines and CPU machines side by side for a workload
-    Compare(compare::CompareArgs),
+    Compare(Box<compare::CompareArgs>),
     /// Say what the recorded requests cost, and what routing saved
     Report(report::ReportArgs),
 }

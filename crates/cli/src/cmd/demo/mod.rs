@@ -1,0 +1,242 @@
+//! `bantam demo`: real questions through the real gateway, without a key and without a network.
+
+mod ask;
+mod house;
+mod show;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use bantam_evals::routing::{Figures, Question, Routed, Side};
+use bantam_ledger::RequestEntry;
+use bantam_stats::Rng;
+use bantam_stats::conformal::{Guarantee, Promise, guaranteed_threshold};
+use bantam_types::NanoDollars;
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::Globals;
+use crate::load::{EngineArgs, Loaded};
+use crate::{interrupt, output, progress};
+
+use ask::{Answer, Asker};
+use house::{House, HouseConfig, LARGE};
+
+/// Easy and hard questions of many kinds.
+const OWN: &str = include_str!("questions.jsonl");
+
+/// RouteLLM's outcomes on GSM8K, where they are at hand.
+const GSM8K: &str = "routellm/gsm8k.jsonl";
+
+/// Arguments of `bantam demo`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "See the gateway at work, without a key and without a network\n\nReal questions go through the real gateway: a model on this machine answers first, and where it is not sure enough, the recorded \
+    answer of a large hosted model does, served at its usual speed by a stand-in. How sure is enough is chosen on the first questions, so that answers kept here are right as often as promised. At the end stands \
+    what was kept here, how much of it was right, and what it cost, beside other ways to answer."
+)]
+pub(crate) struct DemoArgs {
+    /// JSON lines with a question, an answer (the large model's) and gold (a number, or one of choices) each [default: questions of
+    /// our own, with as many of GSM8K where ../shared/data or BANTAM_DATA has routellm/gsm8k.jsonl]
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// The model on this machine
+    #[arg(long, short, value_name = "NAME|PATH", default_value = "smollm2-135m-instruct")]
+    model: String,
+    /// How many questions, those to choose the confidence on included
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    questions: u32,
+    /// Share of the questions on which the confidence is chosen that the small model's answers need
+    #[arg(long, value_name = "SHARE", default_value_t = 0.4, value_parser = share)]
+    calibrate: f64,
+    /// Most answers of the small model that may be wrong, of those that are kept
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    max_error: f64,
+    /// How sure that must be
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = share)]
+    confidence: f64,
+    /// How many times faster than in life the large model answers
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// Clients that ask at one time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    clients: u16,
+    /// Port to listen on; 0 picks a free one
+    #[arg(long, short, value_name = "P", default_value_t = 0)]
+    port: u16,
+    /// SQLite file that keeps the record of all requests [default: one that is deleted at the end]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Go on serving after the end, until Ctrl-C
+    #[arg(long)]
+    stay: bool,
+    /// Of what is drawn: the order of questions, delays
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|share| *share > 0.0 && *share < 1.0).ok_or_else(|| "must be a number between 0 and 1".into())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: Option<f64> = text.parse().ok();
+    speed.filter(|x| (0.01..=1e6).contains(x)).ok_or_else(|| "must be a number from 0.01 to 1000000".into())
+}
+
+/// What is shown at the end.
+struct Shown<'a> {
+    figures: Figures,
+    questions: &'a [Question],
+    rows: &'a [Routed],
+    promise: Promise,
+    calibration: usize,
+    guarantee: Option<Guarantee>,
+    small: &'a str,
+    /// What the ledger says was spent: to choose the confidence, on the stream, on what it is compared with.
+    spent: [NanoDollars; 3],
+    /// Requests on record.
+    requests: usize,
+}
+
+pub(crate) fn run(args: &DemoArgs, globals: &Globals) -> anyhow::Result<()> {
+    let questions = questions(args)?;
+    let dir;
+    let ledger = match &args.ledger {
+        Some(path) => path.clone(),
+        None => {
+            dir = tempfile::tempdir().context("no folder for the ledger can be made")?;
+            dir.path().join("ledger.db")
+        }
+    };
+    let model = Loaded::open(&args.model, &args.engine, globals)?;
+    let config = HouseConfig { port: args.port, ledger: &ledger, speed: args.speed, seed: args.seed };
+    let house = House::start(model, &questions, &config)?;
+    if !globals.quiet {
+        eprintln!("dashboard: {}/dashboard   {} questions follow", house.url, questions.len());
+    }
+    let outcome = stream(args, &questions, &house, globals);
+    if outcome.is_ok() && args.stay {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let _guard = interrupt::catch(move || {
+            let _ = stop.send(());
+        })?;
+        if !globals.quiet {
+            eprintln!("still serving {}; Ctrl-C stops", house.url);
+        }
+        let _ = stopped.recv();
+    }
+    house.stop()?;
+    outcome
+}
+
+/// The questions in their order.
+fn questions(args: &DemoArgs) -> anyhow::Result<Vec<Question>> {
+    let read = |path: &Path| -> anyhow::Result<Vec<Question>> {
+        Question::read(&fs_err::read_to_string(path)?).with_context(|| path.display().to_string())
+    };
+    let mut random = Rng::new(args.seed);
+    let mut drawn = |mut questions: Vec<Question>, n: usize| {
+        for i in (1..questions.len()).rev() {
+            questions.swap(i, random.below(i + 1));
+        }
+        questions.truncate(n);
+        questions
+    };
+    let wanted = args.questions as usize;
+    let all = match &args.data {
+        Some(path) => read(path)?,
+        None => {
+            let own = Question::read(OWN)?;
+            let more = std::env::var_os("BANTAM_DATA").map(|dir| PathBuf::from(dir).join(GSM8K));
+            let places = [more, Some(Path::new("../shared/data").join(GSM8K))];
+            match places.into_iter().flatten().find(|path| path.is_file()) {
+                Some(path) => {
+                    let half = (wanted / 2).min(own.len());
+                    let hard = drawn(read(&path)?, half);
+                    drawn(own, half).into_iter().chain(hard).collect()
+                }
+                None => own,
+            }
+        }
+    };
+    let questions = drawn(all, wanted);
+    ensure!(
+        questions.len() >= 4,
+        "there are {} questions; 4 are the least to choose and to measure on",
+        questions.len()
+    );
+    Ok(questions)
+}
+
+/// Chooses the confidence, runs the stream, and asks who was not asked, for comparison.
+fn stream(args: &DemoArgs, questions: &[Question], house: &House, globals: &Globals) -> anyhow::Result<()> {
+    let asker = Asker::new(&house.url, args.clients.into())?;
+    let first = ((questions.len() as f64 * args.calibrate).round() as usize).clamp(1, questions.len() - 1);
+    let (calibration, rest) = questions.split_at(first);
+
+    let by = |model| move |question| (model, question);
+    let bar = progress::questions(globals, first as u64, "choosing the confidence");
+    let tried = asker.ask(&calibration.iter().map(by("auto")).collect::<Vec<_>>(), &bar)?;
+    bar.finish_and_clear();
+    let entries = house.entries()?;
+    let sure: Vec<f64> = tried.iter().map(|answer| sureness(&entries, answer)).collect::<anyhow::Result<_>>()?;
+    let right: Vec<bool> = calibration.iter().zip(&tried).map(|(q, a)| q.is_right(&a.text)).collect();
+    let promise = Promise { accuracy: 1.0 - args.max_error, confidence: args.confidence };
+    let guarantee = guaranteed_threshold(&sure, &right, promise)?;
+    house.trust(guarantee.map(|found| found.threshold))?;
+
+    let bar = progress::questions(globals, rest.len() as u64, "answered");
+    let answers = asker.ask(&rest.iter().map(by("auto")).collect::<Vec<_>>(), &bar)?;
+    bar.finish_and_clear();
+    let entries = house.entries()?;
+    let is_local = |answer| Ok(entry(&entries, answer)?.provider.as_deref() == Some("local"));
+    let kept: Vec<bool> = answers.iter().map(is_local).collect::<anyhow::Result<_>>()?;
+
+    house.hurry();
+    let others: Vec<_> =
+        rest.iter().zip(&kept).map(|(q, kept)| (if *kept { LARGE } else { house.small() }, q)).collect();
+    let bar = progress::questions(globals, rest.len() as u64, "asked again, for comparison");
+    let compared = asker.ask(&others, &bar)?;
+    bar.finish_and_clear();
+
+    let entries = house.entries()?;
+    let mut rows = Vec::new();
+    for (((question, answer), other), kept) in rest.iter().zip(&answers).zip(&compared).zip(&kept) {
+        let own = entry(&entries, answer)?;
+        let last = own.attempts.last().context("an answered request has no attempt on record")?;
+        let answered = Side { right: question.is_right(&answer.text), cost: last.cost };
+        let other = Side { right: question.is_right(&other.text), cost: entry(&entries, other)?.cost };
+        let (small, large) = if *kept { (answered, other) } else { (other, answered) };
+        rows.push(Routed { kept: *kept, cost: own.cost, seconds: answer.seconds, small, large });
+    }
+    let sum = |answers: &[Answer]| -> anyhow::Result<NanoDollars> {
+        answers.iter().map(|answer| Ok(entry(&entries, answer)?.cost)).sum()
+    };
+    let shown = Shown {
+        figures: Figures::new(&rows)?,
+        questions: rest,
+        rows: &rows,
+        promise,
+        calibration: first,
+        guarantee,
+        small: house.small(),
+        spent: [sum(&tried)?, sum(&answers)?, sum(&compared)?],
+        requests: entries.len(),
+    };
+    if globals.json { output::print_json(&show::json(&shown)) } else { output::print(&show::text(&shown)) }
+}
+
+fn entry<'a>(entries: &'a HashMap<String, RequestEntry>, answer: &Answer) -> anyhow::Result<&'a RequestEntry> {
+    entries.get(&answer.id).with_context(|| format!("request {} is not on record", answer.id))
+}
+
+/// How sure the gateway found the small model to be.
+fn sureness(entries: &HashMap<String, RequestEntry>, answer: &Answer) -> anyhow::Result<f64> {
+    // Without an answer of the small model there is no confidence in it.
+    Ok(entry(entries, answer)?.decision.get("confidence").and_then(Value::as_f64).unwrap_or(0.0))
+}

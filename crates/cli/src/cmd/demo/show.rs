@@ -1,0 +1,150 @@
+//! The end of a demonstration, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use bantam_evals::quality::Estimate;
+use bantam_evals::routing::{Policy, PolicyKind};
+use bantam_stats::metrics::Percentiles;
+use serde_json::{Value, json};
+
+use super::Shown;
+use super::house::LARGE;
+use crate::output;
+
+/// One object.
+pub(super) fn json(shown: &Shown<'_>) -> Value {
+    let [calibration, stream, comparison] = shown.spent;
+    json!({
+        "small": shown.small,
+        "large": LARGE,
+        "calibration": {
+            "questions": shown.calibration,
+            "max_error": 1.0 - shown.promise.accuracy,
+            "confidence": shown.promise.confidence,
+            "guarantee": shown.guarantee,
+        },
+        "results": shown.figures,
+        "kinds": kinds(shown).into_iter().map(|(kind, [asked, kept, right])| {
+            json!({"kind": kind, "questions": asked, "kept": kept, "kept_right": right})
+        }).collect::<Vec<_>>(),
+        "ledger": {
+            "requests": shown.requests,
+            "calibration_nanos": calibration,
+            "stream_nanos": stream,
+            "comparison_nanos": comparison,
+        },
+    })
+}
+
+/// What a person reads.
+pub(super) fn text(shown: &Shown<'_>) -> String {
+    let figures = &shown.figures;
+    let mut parts = vec![headline(shown)];
+    let rows = figures.policies.iter().map(|policy| row(shown, policy)).collect();
+    parts.push(output::table(&["WHO ANSWERS", "RIGHT", "COST", "SAVED"], &["COST"], rows));
+    let kinds = kinds(shown).into_iter().map(|(kind, [asked, kept, right])| {
+        vec![kind.to_owned(), asked.to_string(), kept.to_string(), right.to_string()]
+    });
+    parts.push(output::table(
+        &["KIND", "QUESTIONS", "KEPT", "OF THOSE RIGHT"],
+        &["QUESTIONS", "KEPT", "OF THOSE RIGHT"],
+        kinds.collect(),
+    ));
+    let waits = [("answered here", &figures.kept_seconds), ("sent on", &figures.sent_seconds)];
+    let waits: Vec<String> = waits
+        .into_iter()
+        .filter_map(|(who, seconds)| seconds.as_ref().map(|seconds| format!("{who} {}", wait(seconds))))
+        .collect();
+    parts.push(format!("latency: {}", waits.join("; ")));
+    let [calibration, _, comparison] = shown.spent;
+    parts.push(format!(
+        "All intervals are 95 %. Costs are the ledger's: {LARGE} at its list price, {} at what this machine costs. Choosing the confidence cost {} besides, \
+         asking the others for comparison {}.",
+        shown.small,
+        dollars(calibration.dollars()),
+        dollars(comparison.dollars()),
+    ));
+    parts.join("\n\n")
+}
+
+fn headline(shown: &Shown<'_>) -> String {
+    let (figures, promise) = (&shown.figures, &shown.promise);
+    let least = percent(promise.accuracy);
+    let Some(guarantee) = &shown.guarantee else {
+        return format!(
+            "{} kept nothing: on {} questions no confidence was found from which at least {least} of its answers are right ({} sure). \
+             All {} questions went to {LARGE}, so nothing was saved. A model that can do more of this, or a larger --max-error, changes that.",
+            shown.small,
+            shown.calibration,
+            percent(promise.confidence),
+            figures.questions,
+        );
+    };
+    let mut text = format!(
+        "{} of {} questions were kept by {}: {}. Its answers stand from confidence {:.3} on, which was chosen on {} other questions so that at least {least} \
+         are right ({} sure)",
+        figures.kept,
+        figures.questions,
+        shown.small,
+        estimate(&figures.share_kept),
+        guarantee.threshold,
+        shown.calibration,
+        percent(promise.confidence),
+    );
+    match &figures.kept_accuracy {
+        Some(accuracy) => text += &format!("; of those kept {} were.", estimate(accuracy)),
+        None => text += "; none of the questions after those reached it.",
+    }
+    if let Some(saving) = figures.policy(PolicyKind::Routed).and_then(|policy| policy.saving) {
+        text += &match saving.value > 0.0 {
+            true => format!(" Saved: {} of what {LARGE} alone costs.", estimate(&saving)),
+            false => format!(" Nothing was saved: asking first cost {} more.", percent(-saving.value)),
+        };
+    }
+    text
+}
+
+fn row(shown: &Shown<'_>, policy: &Policy) -> Vec<String> {
+    let name = match policy.policy {
+        PolicyKind::Routed => "as it was routed".to_owned(),
+        PolicyKind::AllSmall => format!("{}, always", shown.small),
+        PolicyKind::AllLarge => format!("{LARGE}, always"),
+        PolicyKind::Random => "the same share, drawn by chance".to_owned(),
+        PolicyKind::Oracle => "who is right, if one knew (oracle)".to_owned(),
+    };
+    let saved = match (policy.policy, &policy.saving) {
+        (PolicyKind::AllLarge, _) | (_, None) => String::new(),
+        (_, Some(saving)) => estimate(saving),
+    };
+    vec![name, estimate(&policy.accuracy), dollars(policy.cost_nanos.dollars()), saved]
+}
+
+/// Per kind: questions, those kept, and of those the right ones.
+fn kinds<'a>(shown: &Shown<'a>) -> BTreeMap<&'a str, [usize; 3]> {
+    let mut kinds: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    for (question, row) in shown.questions.iter().zip(shown.rows) {
+        let [asked, kept, right] = kinds.entry(&question.kind).or_default();
+        *asked += 1;
+        *kept += usize::from(row.kept);
+        *right += usize::from(row.kept && row.small.right);
+    }
+    kinds
+}
+
+fn estimate(estimate: &Estimate) -> String {
+    format!("{} ({} to {})", percent(estimate.value), percent(estimate.lower), percent(estimate.upper))
+}
+
+fn percent(share: f64) -> String {
+    // No minus before a zero.
+    format!("{:.1} %", 100.0 * share + 0.0)
+}
+
+/// Amounts here are far below a cent.
+fn dollars(amount: f64) -> String {
+    format!("${amount:.5}")
+}
+
+fn wait(seconds: &Percentiles) -> String {
+    format!("{:.2} s at the median, {:.2} s for 19 of 20", seconds.p50, seconds.p95)
+}
