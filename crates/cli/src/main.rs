@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Key(args) => cmd::key::run(args, &cli.globals),
         Command::Ledger(args) => cmd::ledger::run(args, &cli.globals),
         Command::Audit(args) => cmd::audit::run(args, &cli.globals),
+        Command::Demo(args) => cmd::demo::run(args, &cli.globals),
         Command::Completions(args) => cmd::completions::run(args),
     };
     match outcome {

@@ -173,6 +173,13 @@ pub(crate) fn rows(globals: &Globals, n: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over questions; the message says what becomes of them.
+pub(crate) fn questions(globals: &Globals, n: u64, what: &'static str) -> ProgressBar {
+    let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} questions {msg}, {eta} left").with_message(what);
+    bar.set_length(n);
+    bar
+}
+
 /// A bar over the candidates of a pilot, one after another; the prefix says what is being done.
 pub(crate) fn candidates(globals: &Globals) -> ProgressBar {
     let bar = counting(globals, "{spinner} [{bar:32}] {pos}/{len} {msg}: {prefix} ({elapsed})");

@@ -7,6 +7,7 @@ mod perplexity;
 pub mod pilot;
 pub mod quality;
 pub mod report;
+pub mod routing;
 pub mod svg;
 mod text;
 

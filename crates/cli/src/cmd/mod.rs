@@ -7,6 +7,7 @@ pub(crate) mod classify;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod cost;
+pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod grammar;
 pub(crate) mod key;

@@ -5,6 +5,8 @@
 
 mod audit;
 mod commands;
+mod crash;
+mod demo;
 mod embed;
 mod gateway;
 mod pilot;

@@ -28,7 +28,7 @@ pub const INTERVAL: f64 = 0.95;
 /// Row draws of one bootstrap: many rows are resampled less often, and need it less.
 const MAX_DRAWS: usize = 50_000_000;
 
-fn resampling(rows: usize) -> BootstrapConfig {
+pub(crate) fn resampling(rows: usize) -> BootstrapConfig {
     let defaults = BootstrapConfig::default();
     BootstrapConfig { resamples: defaults.resamples.min((MAX_DRAWS / rows.max(1)).max(200)), ..defaults }
 }

@@ -51,7 +51,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.4, value_parser = share)]
     calibrate: f64,
     /// Most answers of the small model that may be wrong, of those that are kept
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25, value_parser = share)]
     max_error: f64,
     /// How sure that must be
     #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = share)]
