@@ -5,7 +5,7 @@
 
 DATA has routellm/ as its makers publish it (github.com/lm-sys/RouteLLM, routellm/evals): outcomes of mixtral-8x7b-instruct and
 gpt-4-1106-preview. Prompts that they list as contaminated are left out. Subjects are not used. A router is trained on 20% of the rows by a
-hash of the prompt; the other 80% judge. `small` needs the rows of bench/route_answers.py.
+hash of the prompt; the other 80% judge. `small` needs the rows of bench/route_answers.py and trains on half of them.
 """
 
 import argparse
@@ -54,16 +54,16 @@ def main():
             path.write_text("".join(json.dumps(row) + "\n" for row in outcomes(args.data, name)), encoding="utf-8")
             return path
 
-        def evaluate(name, path, *more):
+        def evaluate(name, path, *more, share=0.2):
             picture = ["--svg", args.svg / f"{name}.svg"] if args.svg else []
-            bantam("eval", path, "--train-share", 0.2, "--splits", args.splits, "--promises", 200, *more, *picture)
+            bantam("eval", path, "--train-share", share, "--splits", args.splits, "--promises", 200, *more, *picture)
 
         if "mmlu" in args.only:
             evaluate("mmlu", rows("mmlu"), "--bound", 0.1, "--of", "all")
         if "gsm8k" in args.only:
             evaluate("gsm8k", rows("gsm8k"), "--bound", 0.15, "--of", "all")
         if "small" in args.only and args.small:
-            evaluate("small", args.small, "--bound", 0.15, "--of", "all")
+            evaluate("small", args.small, "--bound", 0.1, "--of", "all", "--large-share", 0.9, share=0.5)
         if "latency" in args.only:
             bantam("train", rows("gsm8k"), "--out", folder / "router", "--threshold", 0.2)
             bantam("bench", "--router", folder / "router")

@@ -171,7 +171,11 @@ impl Relay {
             }
             match self.ended(&mut state, &mut stream).await {
                 Ok(last) => yield last,
-                Err(error) => yield state.error(api, &trace, error),
+                Err(error) => {
+                    // What says that the answer is whole would be believed.
+                    state.held.clear();
+                    yield state.error(api, &trace, error);
+                }
             }
         }
     }

@@ -7,6 +7,8 @@ use crate::model::Threshold;
 
 /// Columns of the regression: four signals, the prompt's own odds, the check, and ones.
 const COLUMNS: usize = 7;
+/// The gain after a failed check: beyond any threshold.
+const FAILED: f64 = 20.0;
 /// Fewer answers teach nothing.
 pub(crate) const MIN_ROWS: usize = 50;
 
@@ -78,7 +80,7 @@ pub struct Cascade {
 pub struct Review {
     /// The probability that the answer is right.
     pub p_right: f64,
-    /// What asking the large model gains on average.
+    /// What asking the large model gains on average; 20, beyond any threshold, if the check failed.
     pub gain: f64,
     /// The gain from which on the large model is asked.
     pub threshold: f64,
@@ -125,8 +127,9 @@ impl Cascade {
     #[must_use]
     pub fn review(&self, answer: &SmallAnswer, small: f64, large: f64) -> Review {
         let p_right = self.p_right(answer, small);
-        let (gain, threshold) = (large - p_right, self.threshold.gain());
-        Review { p_right, gain, threshold, escalate: gain > threshold || answer.check == Some(Check::Failed) }
+        let gain = if answer.check == Some(Check::Failed) { FAILED } else { large - p_right };
+        let threshold = self.threshold.gain();
+        Review { p_right, gain, threshold, escalate: gain > threshold }
     }
 
     /// The threshold and what is promised of it.

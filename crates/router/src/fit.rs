@@ -190,7 +190,8 @@ pub fn fit(
 
 fn cascade_gains(cascade: Option<&Cascade>, rows: &[Row], taught: &[usize], before: &[PairPrediction]) -> Vec<f64> {
     let gain = |(&row, p): (&usize, &PairPrediction)| Some(cascade?.review(&rows[row].answer?, p.small, p.large).gain);
-    taught.iter().zip(before).filter_map(gain).collect()
+    // What failed a check is no threshold.
+    taught.iter().zip(before).filter_map(gain).filter(|gain| *gain <= 1.0).collect()
 }
 
 fn excerpt(text: &str) -> String {
@@ -311,6 +312,10 @@ pub fn promised(
 ) -> Result<Threshold, RouteError> {
     if gains.len() < MIN_PAIRS {
         return Err(RouteError::TooFewPairs { found: gains.len(), min: MIN_PAIRS });
+    }
+    if sequence.is_empty() {
+        let problem = "no row that taught gives a threshold to test".to_owned();
+        return Err(RouteError::Config { field: "sequence", problem });
     }
     match hold(gains, losses, sequence, bound)? {
         Ok(held) => Ok(Threshold::Promised { bound, held }),

@@ -15,7 +15,7 @@ const FAULTS: [(&str, &str); 7] = [
     ("-two-calls", "+calls=2"),
     ("-down", "+status=503"),
     ("-busy", "+status=429,retry-after=7"),
-    ("-cut", "+cut=9"),
+    ("-cut", "+cut=3"),
     ("-broken", "+broken"),
     ("-slow", "+token=50,tokens=1000"),
 ];
