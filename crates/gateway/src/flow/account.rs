@@ -217,6 +217,10 @@ impl Account {
             Answerer::Hosted { .. } => Some(cost),
             _ => None,
         });
+        // A saving beside a price that nobody knows would be made up.
+        if self.decision.contains_key("unpriced") {
+            out.counterfactual = None;
+        }
     }
 
     /// Notes what computes the answer again, if such things are kept.
