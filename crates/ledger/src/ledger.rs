@@ -12,9 +12,8 @@ use crate::budgets::{Amounts, Used, unit};
 use crate::chain::{LedgerId, Part, commitment};
 use crate::config::{LedgerConfig, Store};
 use crate::content::{FeedbackEntry, KeyEntry, KeyEvent, RequestEntry, Settled, encode, name};
-use crate::db::insert::Texts;
 use crate::db::lock::Lock;
-use crate::db::{Connection, Statement, Value, connect, reader, schema, store};
+use crate::db::{Connection, Reader, Statement, Value, connect, reader, schema, store};
 use crate::error::{AuthError, BeginError, KeyError, LedgerError};
 use crate::keys::registry::{Step, check_limits};
 use crate::keys::{KeyChange, KeyId, KeyRecord, NewKey, Secret};
@@ -26,7 +25,6 @@ use crate::shared::Shared;
 use crate::signing::{CheckpointSigner, PublicKey};
 use crate::ticket::{Durable, OpenRequest, Ticket, append};
 use crate::time::Timestamp;
-use crate::writer::fold::fold;
 use crate::writer::op::{Append, Beside, Op, Open, Reservation, Then};
 use crate::writer::{Backend, PostgresStore, SqliteStore, Writer, read_head};
 
@@ -74,7 +72,7 @@ impl Ledger {
         let ledger = LedgerId::of_pepper(&pepper);
         let (mut backend, chain) = match (connection, lock) {
             (Connection::Sqlite(connection), Some(lock)) => {
-                (Backend::Sqlite(SqliteStore { connection, lock, texts: Texts::default() }), 1)
+                (Backend::Sqlite(Box::new(SqliteStore::open(&config.store, connection, lock).await?)), 1)
             }
             (Connection::Postgres(connection), _) => {
                 let (store, chain) = PostgresStore::take(connection).await?;
@@ -82,22 +80,19 @@ impl Ledger {
             }
             (Connection::Sqlite(_), None) => return Err(LedgerError::Closed),
         };
-        let head = read_head(backend.statement(), &ledger, chain).await?;
+        let head = read_head(backend.statement().await?, &ledger, chain).await?;
         let covered = "SELECT COALESCE(MAX(seq), 0) FROM checkpoints WHERE chain = $1";
-        let rows = backend.statement().rows(covered, vec![Value::Int(chain.into())]).await;
+        let rows = backend.statement().await?.rows(covered, vec![Value::Int(chain.into())]).await;
         let mut rows = rows.map_err(|e| store("cannot be read", &e))?;
         let covered = rows.first_mut().map_or(Ok(0), crate::db::Row::count)?;
-        let reader = reader(&config.store).await?;
-        let shared = Arc::new(Shared::new(config, ledger, pepper, signer, reader));
         let (queue, ops) = mpsc::unbounded_channel();
+        let reader = Reader { pool: reader(&config.store).await?, writer: Some(queue.downgrade()) };
+        let shared = Arc::new(Shared::new(config, ledger, pepper, signer, reader));
         let mut writer = Writer::new(Arc::clone(&shared), ops, backend, head, head.seq.saturating_sub(covered));
         writer.settle_own(Settled::Interrupted).await?;
-        restore(&shared, writer.backend.statement()).await?;
-        load_keys(&shared).await?;
+        restore(&shared, writer.backend.statement().await?).await?;
         tokio::spawn(writer.run());
-        if let Store::Sqlite { path, .. } = &shared.config.store {
-            tokio::spawn(fold(Arc::downgrade(&shared), path.clone()));
-        }
+        load_keys(&shared).await?;
         if !shared.owns_budgets() {
             tokio::spawn(watch_keys(Arc::downgrade(&shared)));
         }

@@ -14,6 +14,7 @@ use crate::keys::KeyRecord;
 use crate::ledger::Ledger;
 use crate::time::Timestamp;
 use crate::writer::op::{Append, Beside};
+use crate::writer::recover_for_reading;
 
 /// Requests that one entry tells of.
 const REQUESTS_PER_ENTRY: usize = 500;
@@ -130,6 +131,8 @@ impl Ledger {
     /// # Errors
     /// When the file is there, cannot be written, or the ledger is in Postgres, which has its own ways.
     pub async fn backup(&self, to: &Path) -> Result<(), LedgerError> {
+        // Lent only when everything committed is in the file.
+        self.shared.reader.lend().await?;
         backup_of(&self.shared.config.store, to).await
     }
 }
@@ -152,6 +155,7 @@ pub async fn backup_of(store: &Store, to: &Path) -> Result<(), LedgerError> {
             why: "is there already; give the name of a new file".to_owned(),
         });
     }
+    recover_for_reading(store).await?;
     backup(path, to).await?;
     crate::ledger::make_private(to)
 }

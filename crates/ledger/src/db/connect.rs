@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _};
 
-use super::{Connection, Reader, store};
+use super::{Connection, Pool, store};
 use crate::config::{Durability, Store};
 use crate::error::LedgerError;
 
@@ -19,7 +19,7 @@ const READERS: u32 = 4;
 pub(crate) async fn connect(at: &Store) -> Result<Connection, LedgerError> {
     let fault = |e: sqlx::Error| store("cannot be opened", &e);
     Ok(match at {
-        Store::Sqlite { path, durability, max_bytes } => {
+        Store::Sqlite { path, durability, .. } => {
             let synchronous = match durability {
                 Durability::Process => SqliteSynchronous::Normal,
                 Durability::Power => SqliteSynchronous::Full,
@@ -30,14 +30,7 @@ pub(crate) async fn connect(at: &Store) -> Result<Connection, LedgerError> {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(synchronous)
                 .pragma("secure_delete", "ON");
-            // See `writer::fold`.
-            let options = options.pragma("wal_autocheckpoint", "0");
-            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fault)?;
-            if let Some(bytes) = max_bytes {
-                let limit = format!("PRAGMA max_page_count = {}", (bytes / u64::from(PAGE)).max(1));
-                sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(&mut connection).await.map_err(fault)?;
-            }
-            Connection::Sqlite(connection)
+            Connection::Sqlite(sqlx::SqliteConnection::connect_with(&options).await.map_err(fault)?)
         }
         Store::Postgres { url } => {
             let options = postgres(url)?;
@@ -47,7 +40,7 @@ pub(crate) async fn connect(at: &Store) -> Result<Connection, LedgerError> {
 }
 
 /// Connections that read.
-pub(crate) async fn reader(at: &Store) -> Result<Reader, LedgerError> {
+pub(crate) async fn reader(at: &Store) -> Result<Pool, LedgerError> {
     let fault = |e: sqlx::Error| store("cannot be opened", &e);
     Ok(match at {
         Store::Sqlite { path, .. } => {
@@ -56,18 +49,20 @@ pub(crate) async fn reader(at: &Store) -> Result<Reader, LedgerError> {
             }
             let options = sqlite(path).pragma("query_only", "ON");
             let pool = SqlitePoolOptions::new().max_connections(READERS).idle_timeout(Duration::from_secs(60));
-            Reader::Sqlite(pool.connect_with(options).await.map_err(fault)?)
+            Pool::Sqlite(pool.connect_with(options).await.map_err(fault)?)
         }
         Store::Postgres { url } => {
             let pool = PgPoolOptions::new().max_connections(READERS).idle_timeout(Duration::from_secs(60));
-            Reader::Postgres(pool.connect_with(postgres(url)?).await.map_err(fault)?)
+            Pool::Postgres(pool.connect_with(postgres(url)?).await.map_err(fault)?)
         }
     })
 }
 
-/// A connection that folds the log of a SQLite database into it.
-pub(crate) async fn folding(path: &Path) -> sqlx::Result<sqlx::SqliteConnection> {
-    sqlx::SqliteConnection::connect_with(&sqlite(path)).await
+/// Sets how large a SQLite database may become.
+pub(crate) async fn limit(connection: &mut sqlx::SqliteConnection, max_bytes: Option<u64>) -> sqlx::Result<()> {
+    let pages = max_bytes.map_or(MOST_PAGES, |bytes| (bytes / u64::from(PAGE)).clamp(1, MOST_PAGES));
+    let limit = format!("PRAGMA max_page_count = {pages}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(connection).await.map(|_| ())
 }
 
 /// Copies a SQLite database as it is at one moment.
@@ -82,6 +77,8 @@ pub(crate) async fn backup(from: &Path, to: &Path) -> Result<(), LedgerError> {
 }
 
 const PAGE: u32 = 4096;
+/// What SQLite allows (sqlite.org/limits.html).
+const MOST_PAGES: u64 = 4_294_967_294;
 
 fn sqlite(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()

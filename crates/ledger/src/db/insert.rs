@@ -1,18 +1,18 @@
 //! Many rows with few statements: in SQLite in pieces of 64, 16, 4 and 1 row, each prepared once, or all in one text where there are
 //! few rows, because each text costs a trip to SQLite's thread; in Postgres as one array per column.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, SqliteConnection};
 
-use super::schema::{Table, Type};
+use super::schema::{OPEN, Table, Type};
 use super::value::{Value, bind_sqlite};
 
 /// Rows of one table, one value after another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rows {
     pub(crate) table: &'static Table,
     pub(crate) values: Vec<Value>,
@@ -34,13 +34,56 @@ impl Rows {
 }
 
 /// One statement of a batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Step {
     Insert(Rows),
     /// `DELETE FROM open WHERE id = ?` for each.
     Close(Vec<uuid::Uuid>),
     /// Any statement, with `?` or `$1` for parameters.
     Run(&'static str, Vec<Value>),
+}
+
+/// The same changes with fewer statements: rows of a table become one step, and what is opened and closed never comes into `open`. Only for
+/// steps of which none is a `Run`, whose place among the others counts.
+pub(crate) fn merge(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    let (mut inserts, mut closed, mut runs) = (Vec::<Rows>::new(), Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Insert(rows) => match inserts.iter_mut().find(|found| found.table.name == rows.table.name) {
+                Some(found) => found.values.extend(rows.values),
+                None => inserts.push(rows),
+            },
+            Step::Close(ids) => closed.extend(ids),
+            run @ Step::Run(..) => runs.push(run),
+        }
+    }
+    if let Some(open) = inserts.iter_mut().find(|rows| rows.table.name == OPEN.name) {
+        let opened = |row: &[Value]| match &row[0] {
+            Value::Blob(id) => uuid::Uuid::from_slice(id).ok(),
+            _ => None,
+        };
+        let width = OPEN.columns.len();
+        let ids: HashSet<uuid::Uuid> = closed.iter().copied().collect();
+        let both: HashSet<uuid::Uuid> =
+            open.values.chunks_exact(width).filter_map(opened).filter(|id| ids.contains(id)).collect();
+        let values = std::mem::take(&mut open.values);
+        let mut stays = false;
+        open.values = values
+            .into_iter()
+            .enumerate()
+            .filter(|(place, value)| {
+                if place % width == 0 {
+                    stays = opened(std::slice::from_ref(value)).is_none_or(|id| !both.contains(&id));
+                }
+                stays
+            })
+            .map(|(_, value)| value)
+            .collect();
+        closed.retain(|id| !both.contains(id));
+    }
+    let inserts = inserts.into_iter().filter(|rows| rows.count() > 0).map(Step::Insert);
+    let closed = (!closed.is_empty()).then_some(Step::Close(closed));
+    runs.into_iter().chain(inserts).chain(closed).collect()
 }
 
 /// Rows that go into one text with everything else.
@@ -78,7 +121,7 @@ impl Texts {
 pub(crate) async fn sqlite(
     connection: &mut SqliteConnection,
     texts: &mut Texts,
-    steps: Vec<Step>,
+    steps: &[Step],
 ) -> Result<(), sqlx::Error> {
     let count = |step: &Step| match step {
         Step::Insert(rows) => rows.count(),
@@ -104,13 +147,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn steps(&mut self, texts: &mut Texts, steps: Vec<Step>) -> Result<(), sqlx::Error> {
+    async fn steps(&mut self, texts: &mut Texts, steps: &[Step]) -> Result<(), sqlx::Error> {
         self.piece("BEGIN IMMEDIATE", &mut std::iter::empty()).await?;
         for step in steps {
             match step {
                 Step::Insert(rows) => {
                     let (width, mut left) = (rows.table.columns.len(), rows.count());
-                    let mut values = rows.values.into_iter();
+                    let mut values = rows.values.iter().cloned();
                     for size in PIECES {
                         while left >= size {
                             self.piece(&texts.insert(rows.table, size), &mut values.by_ref().take(size * width))
@@ -121,7 +164,7 @@ impl Run<'_> {
                 }
                 Step::Close(ids) => {
                     let mut left = ids.len();
-                    let mut values = ids.into_iter().map(|id| Value::blob(id.as_bytes()));
+                    let mut values = ids.iter().map(|id| Value::blob(id.as_bytes()));
                     for size in PIECES {
                         while left >= size {
                             self.piece(&texts.close(size), &mut values.by_ref().take(size)).await?;
@@ -129,7 +172,7 @@ impl Run<'_> {
                         }
                     }
                 }
-                Step::Run(sql, args) => self.piece(sql, &mut args.into_iter()).await?,
+                Step::Run(sql, args) => self.piece(sql, &mut args.iter().cloned()).await?,
             }
         }
         if !self.together {

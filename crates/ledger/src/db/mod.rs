@@ -4,6 +4,7 @@ mod connect;
 pub(crate) mod insert;
 pub(crate) mod lock;
 pub(crate) mod schema;
+pub(crate) mod steps;
 mod value;
 
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use futures::stream::BoxStream;
 use sqlx::postgres::{PgArguments, PgPool};
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 use sqlx::{Arguments, AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use connect::{backup, connect, folding, reader};
+pub(crate) use connect::{backup, connect, limit, reader};
 pub(crate) use value::{Row, Value};
 
 use crate::error::LedgerError;
+use crate::writer::op::Op;
 
 /// A connection of one's own.
 #[derive(Debug)]
@@ -28,7 +31,14 @@ pub(crate) enum Connection {
 
 /// Connections for reading, lent out as they are wanted.
 #[derive(Clone, Debug)]
-pub(crate) enum Reader {
+pub(crate) struct Reader {
+    pub(crate) pool: Pool,
+    /// The writer in this process, which brings what it has committed into the database before a connection is lent.
+    pub(crate) writer: Option<mpsc::WeakUnboundedSender<Op>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
@@ -66,9 +76,17 @@ impl Connection {
 
 impl Reader {
     pub(crate) async fn lend(&self) -> Result<Lent, LedgerError> {
-        let lent = match self {
-            Self::Sqlite(pool) => pool.acquire().await.map(Lent::Sqlite),
-            Self::Postgres(pool) => pool.acquire().await.map(Lent::Postgres),
+        if let Some(writer) = self.writer.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
+            let (reply, done) = oneshot::channel();
+            // Where it has ended, nothing is left to be brought over.
+            if writer.send(Op::Flush(reply)).is_ok() {
+                drop(writer);
+                let _ = done.await;
+            }
+        }
+        let lent = match &self.pool {
+            Pool::Sqlite(pool) => pool.acquire().await.map(Lent::Sqlite),
+            Pool::Postgres(pool) => pool.acquire().await.map(Lent::Postgres),
         };
         lent.map_err(|e| store("cannot be reached", &e))
     }
@@ -78,9 +96,9 @@ impl Reader {
     }
 
     pub(crate) async fn close(&self) {
-        match self {
-            Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
         }
     }
 }

@@ -143,7 +143,8 @@ pub(crate) static CHECKPOINTS: Table = Table {
 
 /// A step from one version of the schema to the next. SQLite lets any name be a type, so both databases read the same text; `{clustered}`
 /// is where SQLite is told to keep a table in the order of its primary key.
-const MIGRATIONS: [&[&str]; 1] = [&[
+const MIGRATIONS: [&[&str]; 2] = [
+    &[
     "CREATE TABLE entries (chain BIGINT NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, kind BIGINT NOT NULL, id BYTEA NOT NULL,
         content BYTEA NOT NULL, hash BYTEA NOT NULL, PRIMARY KEY (chain, seq)) {clustered}",
     "CREATE TABLE requests (chain BIGINT NOT NULL, seq BIGINT NOT NULL, id BYTEA NOT NULL, subject TEXT, salt BYTEA,
@@ -169,7 +170,10 @@ const MIGRATIONS: [&[&str]; 1] = [&[
         cost BIGINT NOT NULL, tokens BIGINT NOT NULL, content BYTEA NOT NULL, subject TEXT, salt BYTEA) {clustered}",
     "CREATE TABLE checkpoints (chain BIGINT NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, hash BYTEA NOT NULL, key TEXT NOT NULL,
         signature BYTEA NOT NULL, PRIMARY KEY (chain, seq)) {clustered}",
-]];
+],
+    // The last record of the journal that is in the database.
+    &["ALTER TABLE meta ADD COLUMN applied BIGINT NOT NULL DEFAULT 0"],
+];
 
 /// The number that Postgres knows the lock by under which a schema is changed.
 const MIGRATION_LOCK: i64 = 0x6261_6e74_0000_0000;

@@ -20,6 +20,7 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::request::EntryReceipt;
 use crate::time::Timestamp;
+use crate::writer::recover_for_reading;
 
 /// A request with its place in the ledger.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +49,8 @@ impl Reading {
     /// # Errors
     /// When there is none, or it is of a newer version.
     pub async fn open(at: &Store, bodies: BodyStorage) -> Result<Self, LedgerError> {
-        let reader = reader(at).await?;
+        recover_for_reading(at).await?;
+        let reader = Reader { pool: reader(at).await?, writer: None };
         schema::read_meta_with(reader.lend().await?.statement()).await?;
         Ok(Self { reader, bodies })
     }

@@ -1,6 +1,6 @@
 //! The rows of a transaction.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
@@ -67,7 +67,6 @@ pub(super) struct Batch {
     open: Rows,
     checkpoints: Rows,
     pub(super) deltas: Deltas,
-    opened: HashSet<Uuid>,
     pub(super) closed: Vec<Uuid>,
     pub(super) appended: u64,
 }
@@ -86,14 +85,12 @@ impl Batch {
             open: Rows::new(&OPEN),
             checkpoints: Rows::new(&CHECKPOINTS),
             deltas: Deltas::new(),
-            opened: HashSet::new(),
             closed: Vec::new(),
             appended: 0,
         }
     }
 
     pub(super) fn open(&mut self, open: &Open) {
-        self.opened.insert(open.reservation.request);
         self.open.push(open.row(self.head.chain));
     }
 
@@ -198,21 +195,10 @@ impl Batch {
         std::mem::replace(&mut self.open, Rows::new(&OPEN))
     }
 
-    /// Everything as steps for SQLite. What is opened and closed in one transaction never comes into `open`.
+    /// Everything as steps for SQLite.
     pub(super) fn steps(mut self) -> Vec<Step> {
         let mut steps: Vec<Step> = self.statements.drain(..).map(|(sql, args)| Step::Run(sql, args)).collect();
         steps.extend(self.rows().into_iter().map(Step::Insert));
-        let both: HashSet<Uuid> = self.closed.iter().filter(|id| self.opened.contains(id)).copied().collect();
-        if !both.is_empty() {
-            self.closed.retain(|id| !both.contains(id));
-            let width = OPEN.columns.len();
-            let rows: Vec<Value> = std::mem::take(&mut self.open.values);
-            let stays = |row: &&[Value]| match &row[0] {
-                Value::Blob(id) => Uuid::from_slice(id).map_or(true, |id| !both.contains(&id)),
-                _ => true,
-            };
-            self.open.values = rows.chunks(width).filter(stays).flatten().cloned().collect();
-        }
         for rows in [self.keys, spending(self.deltas), self.open] {
             if rows.count() > 0 {
                 steps.push(Step::Insert(rows));

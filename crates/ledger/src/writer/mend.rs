@@ -6,7 +6,7 @@ use super::op::{Append, Beside, Op, RequestRecord, Reservation};
 use super::{Backend, Done, Fault, Writer};
 use crate::budgets::Amounts;
 use crate::content::{RequestEntry, Settled, decode, encode};
-use crate::db::{Row, Statement, Value, store};
+use crate::db::{Row, Value, store};
 use crate::error::LedgerError;
 use crate::keys::KeyId;
 
@@ -26,7 +26,8 @@ impl Writer {
         let mut after = Value::Blob(Vec::new());
         loop {
             let args = vec![Value::Int(chain.into()), after.clone()];
-            let rows = self.backend.statement().rows(OPEN, args).await.map_err(|e| store("cannot be read", &e))?;
+            let rows =
+                self.backend.statement().await?.rows(OPEN, args).await.map_err(|e| store("cannot be read", &e))?;
             let last = rows.len() < AT_ONCE;
             let mut ops = Vec::new();
             for row in rows {
@@ -60,7 +61,7 @@ impl Writer {
             self.settle(self.head.chain, Settled::Abandoned).await?;
             let fault = |e: sqlx::Error| store("cannot be read", &e);
             let chains = "SELECT DISTINCT chain FROM open WHERE chain <> $1 ORDER BY chain";
-            let rows = self.backend.statement().rows(chains, vec![Value::Int(own)]).await.map_err(fault)?;
+            let rows = self.backend.statement().await?.rows(chains, vec![Value::Int(own)]).await.map_err(fault)?;
             for mut row in rows {
                 let chain = row.chain()?;
                 let Backend::Postgres(store) = &mut self.backend else { return Ok(()) };
@@ -92,13 +93,4 @@ fn left_open(mut row: Row, chain: u32, how: Settled) -> Result<Append, LedgerErr
     let content = encode(&entry)?;
     let record = RequestRecord { entry, subject, salt, bodies: Vec::new(), settles: Some(Arc::new(reservation)) };
     Ok(Append { id, content, beside: Beside::Request(Box::new(record)), reply: None })
-}
-
-impl Backend {
-    pub(crate) fn statement(&mut self) -> Statement<'_> {
-        match self {
-            Self::Sqlite(store) => Statement::Sqlite(&mut store.connection),
-            Self::Postgres(store) => Statement::Postgres(&mut store.connection),
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! The one task that writes: whatever is queued at a moment becomes one transaction.
 
 mod batch;
-pub(crate) mod fold;
+mod journal;
 mod mend;
 pub(crate) mod op;
 mod postgres;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::chain::Head;
 use crate::content::{CheckpointEntry, Settled, encode};
+use crate::db::Statement;
 use crate::error::{BeginError, LedgerError};
 use crate::query::Recorded;
 use crate::request::EntryReceipt;
@@ -23,12 +24,12 @@ use crate::shared::{RETRY, Shared};
 use op::{Append, Beside, Op, Then};
 
 pub(crate) use postgres::{PostgresStore, read_head};
-pub(crate) use sqlite::SqliteStore;
+pub(crate) use sqlite::{SqliteStore, recover_for_reading};
 
 /// Where transactions go.
 #[derive(Debug)]
 pub(crate) enum Backend {
-    Sqlite(SqliteStore),
+    Sqlite(Box<SqliteStore>),
     Postgres(Box<PostgresStore>),
 }
 
@@ -95,6 +96,12 @@ impl Writer {
             let retry_at = Instant::now() + RETRY;
             let first = tokio::select! {
                 op = self.queue.recv() => op,
+                brought = self.backend.tend(), if self.backend.has_to_tend() => {
+                    if let Err(error) = brought {
+                        self.shared.health.failed(&error);
+                    }
+                    continue;
+                }
                 () = sleep_until(self.checkpoint_due), if self.uncovered > 0 => {
                     // Its failure is told of, and it is tried again when it is due again.
                     let _ = self.checkpoint().await;
@@ -117,11 +124,15 @@ impl Writer {
                     Err(_) => break,
                 }
             }
-            let ends = ops.iter().position(|op| matches!(op, Op::Checkpoint(..)));
+            let ends = ops.iter().position(|op| matches!(op, Op::Checkpoint(..) | Op::Flush(..)));
             let after = ends.map(|place| ops.split_off(place));
             self.process(ops).await;
             for op in after.into_iter().flatten() {
                 match op {
+                    Op::Flush(reply) => {
+                        self.flush().await;
+                        let _ = reply.send(());
+                    }
                     Op::Checkpoint(reply, Then::GoOn) => drop(reply.send(self.checkpoint().await)),
                     Op::Checkpoint(reply, Then::Close) => {
                         self.queue.close();
@@ -138,6 +149,7 @@ impl Writer {
     async fn end(mut self, reply: Option<oneshot::Sender<Result<(), LedgerError>>>) {
         while let Ok(op) = self.queue.try_recv() {
             match op {
+                Op::Flush(reply) => drop(reply.send(())),
                 Op::Checkpoint(reply, _) => drop(reply.send(Err(LedgerError::Closed))),
                 Op::Open(open) => {
                     self.shared.give_back(&open.reservation);
@@ -159,6 +171,15 @@ impl Writer {
         self.shared.reader.close().await;
         if let Some(reply) = reply {
             let _ = reply.send(outcome);
+        }
+    }
+
+    /// Brings what is committed to where readers see it; where that fails, they see what was there before.
+    async fn flush(&mut self) {
+        if let Backend::Sqlite(store) = &mut self.backend
+            && let Err(error) = store.flush().await
+        {
+            self.shared.health.failed(&error);
         }
     }
 
@@ -291,12 +312,32 @@ impl Writer {
                 }
                 append.reply.map(|reply| reply.send(Err(error.clone())));
             }
+            Op::Flush(reply) => drop(reply.send(())),
             Op::Checkpoint(reply, _) => drop(reply.send(Err(error.clone()))),
         }
     }
 }
 
 impl Backend {
+    /// For reading and writing at the database itself.
+    pub(crate) async fn statement(&mut self) -> Result<Statement<'_>, LedgerError> {
+        match self {
+            Self::Sqlite(store) => store.statement().await,
+            Self::Postgres(store) => Ok(Statement::Postgres(&mut store.connection)),
+        }
+    }
+
+    fn has_to_tend(&self) -> bool {
+        matches!(self, Self::Sqlite(store) if store.has_to_tend())
+    }
+
+    async fn tend(&mut self) -> Result<(), LedgerError> {
+        match self {
+            Self::Sqlite(store) => store.tend().await,
+            Self::Postgres(_) => std::future::pending().await,
+        }
+    }
+
     async fn close(self) {
         match self {
             Self::Sqlite(store) => store.close().await,

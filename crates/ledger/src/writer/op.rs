@@ -22,6 +22,8 @@ pub(crate) enum Op {
     Open(Box<Open>),
     /// Append an entry.
     Append(Append),
+    /// Bring what is committed to where readers see it.
+    Flush(oneshot::Sender<()>),
     /// Sign a checkpoint, and end if asked to.
     Checkpoint(oneshot::Sender<Result<(), LedgerError>>, Then),
 }

@@ -149,7 +149,7 @@ impl PostgresStore {
                     },
                     None => Done::Appended(batch.append(append, &shared.ledger, &shared.signer)),
                 },
-                Op::Checkpoint(..) => Done::NotAppended(LedgerError::Closed),
+                Op::Flush(..) | Op::Checkpoint(..) => Done::NotAppended(LedgerError::Closed),
             });
         }
         if let Some(checkpoint) = job.checkpoint.filter(|_| batch.appended > 0) {
