@@ -45,3 +45,5 @@ pub use request::{Attempt, Begin, Bodies, EntryReceipt, Estimate, Feedback, Hash
 pub use signing::{PublicKey, beside as public_key_file};
 pub use ticket::Ticket;
 pub use time::Timestamp;
+#[cfg(fuzzing)]
+pub use writer::read_journal;

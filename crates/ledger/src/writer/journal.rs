@@ -143,15 +143,14 @@ pub(super) fn read(ledger: &Path, last: u64) -> io::Result<Vec<Record>> {
         }
     }
     found.sort_by_key(|records: &Vec<Record>| records.first().map(|record| record.number));
-    let mut next = last + 1;
+    let later = found.into_iter().flatten().filter(|record| record.number > last);
     let mut wanted = Vec::new();
-    for record in found.into_iter().flatten().filter(|record| record.number > last) {
+    for (next, record) in (last + 1..).zip(later) {
         if record.number != next {
             // Only a loss of power leaves a gap: the file was on the disk before what came earlier.
             tracing::error!(missing = next, "some of the last entries before a loss of power are lost");
             break;
         }
-        next += 1;
         wanted.push(record);
     }
     Ok(wanted)

@@ -213,6 +213,12 @@ fn no_entry_is_lost_when_the_process_is_killed() {
     assert!(done.len() > 100, "{} were done", done.len());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
+        // Who only reads sees what the last process left, too.
+        let reading = Reading::open(&place.config.store, BodyStorage::None).await.unwrap();
+        for id in &done {
+            assert_eq!(reading.story(*id).await.unwrap().recorded.entry.settled, Settled::Finished, "{id}");
+        }
+        drop(reading);
         let ledger = place.open().await;
         let reading = ledger.reading();
         for id in done {

@@ -6,7 +6,7 @@ use bantam_ledger::keys::{KeyChange, NewKey, Scope};
 use bantam_ledger::query::{Filter, Group, Text};
 use bantam_ledger::{
     AuthError, Begin, BeginError, Bodies, BodyStorage, EncryptionKey, Feedback, LedgerConfig, LedgerError, Limits,
-    Outcome, Part, Rating, Reading, Timestamp,
+    Outcome, Part, Rating, Reading, Store, Timestamp,
 };
 use bantam_types::NanoDollars;
 use uuid::Uuid;
@@ -163,6 +163,45 @@ async fn a_newer_ledger_is_refused() {
         assert!(matches!(error, LedgerError::NewerSchema { found: 99, .. }), "{error}");
         assert!(Reading::open(&place.config.store, BodyStorage::None).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn an_older_ledger_is_brought_up_to_date() {
+    for place in Place::each() {
+        let first = begin(1);
+        let ledger = place.open().await;
+        ledger.begin(first.clone()).await.unwrap().finish(outcome(1)).await.unwrap();
+        ledger.close().await.unwrap();
+        place.alter("ALTER TABLE meta DROP COLUMN applied").await;
+        place.alter("UPDATE meta SET version = 1").await;
+        let ledger = place.open().await;
+        ledger.begin(begin(1)).await.unwrap().finish(outcome(1)).await.unwrap();
+        assert_eq!(ledger.reading().info().await.unwrap().chains[0].last, 3, "two requests and a checkpoint");
+        ledger.reading().story(first.request).await.unwrap();
+        ledger.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_erased_is_in_no_file() {
+    let place = Place::sqlite();
+    let Store::Sqlite { path, .. } = &place.config.store else { return };
+    let config = LedgerConfig { bodies: BodyStorage::Redacted, ..place.config.clone() };
+    let ledger = bantam_ledger::Ledger::open(config).await.unwrap();
+    let found = |word: &[u8]| {
+        let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| std::fs::read(file).unwrap().windows(word.len()).any(|bytes| bytes == word)).count()
+    };
+    for (user, word) in [("anna", "heliotrope"), ("bert", "obsidian")] {
+        let bodies = Bodies { request: Some(word.as_bytes().to_vec()), ..Bodies::default() };
+        let ticket = ledger.begin(Begin { subject: Some(user.into()), ..begin(1) }).await.unwrap();
+        ticket.finish(Outcome { bodies, ..outcome(1) }).await.unwrap();
+    }
+    assert!(found(b"heliotrope") > 0 && found(b"obsidian") > 0);
+    assert_eq!(ledger.erase_subject("anna").await.unwrap(), 1);
+    assert_eq!((found(b"heliotrope"), found(b"anna")), (0, 0));
+    assert!(found(b"obsidian") > 0);
+    ledger.close().await.unwrap();
 }
 
 #[tokio::test]
