@@ -41,6 +41,7 @@ pub use config::{
     LedgerTable, Limits, MachineTable, ModelTable, PolicyTable, PriceRow, PricesTable, ProviderTable, RouteTable,
     RuleTable, SecretRef, ServerTable, TargetTable, Timeouts,
 };
+pub use flow::recorded_prompt;
 pub use model::{Served, ServedEncoder, ServedModel};
 pub use replay::{Replay, ReplayError, Replayed};
 pub use server::{Listener, ServeError, Setup, serve};

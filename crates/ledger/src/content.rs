@@ -297,11 +297,7 @@ impl FeedbackEntry {
 
     /// The columns `rating` and `accepted`.
     pub(crate) fn columns(&self) -> [Value; 2] {
-        let rating = self.rating.map(|rating| match rating {
-            Rating::Bad => -1,
-            Rating::Neutral => 0,
-            Rating::Good => 1,
-        });
+        let rating = self.rating.map(Rating::number);
         [rating.map_or(Value::Null, Value::Int), self.accepted.map_or(Value::Null, |yes| Value::Int(yes.into()))]
     }
 }

@@ -168,6 +168,20 @@ pub enum Rating {
     Good,
 }
 
+impl Rating {
+    pub(crate) const fn number(self) -> i64 {
+        match self {
+            Self::Bad => -1,
+            Self::Neutral => 0,
+            Self::Good => 1,
+        }
+    }
+
+    pub(crate) fn of_number(number: i64) -> Option<Self> {
+        [Self::Bad, Self::Neutral, Self::Good].into_iter().find(|rating| rating.number() == number)
+    }
+}
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash(pub [u8; 32]);

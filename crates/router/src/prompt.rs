@@ -50,6 +50,12 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// The same, with a text of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Asked<'static> {
+        Asked { text: Cow::Owned(self.text.into_owned()), ..self }
+    }
+
     /// What the encoder is to read for a router of so many tokens: the prompt, or the first two thirds and the last third of
     /// what can matter if it is longer. Never empty.
     #[must_use]

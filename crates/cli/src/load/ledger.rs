@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bantam_hub::Store as Models;
-use bantam_ledger::{BodyStorage, Ledger, LedgerConfig, Reading, Store};
+use bantam_ledger::{BodyStorage, EncryptionKey, Ledger, LedgerConfig, Reading, Store};
 use clap::Args;
 
 use crate::cli::Globals;
@@ -54,6 +54,36 @@ impl LedgerPlace {
             Some(path) => path.to_owned(),
             None => bantam_ledger::public_key_file(&self.config(globals)?.signing_key),
         })
+    }
+}
+
+/// The flags for the key that bodies are encrypted with.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BodyKey {
+    /// File with the key that bodies are encrypted with
+    #[arg(long, value_name = "FILE")]
+    body_key: Option<PathBuf>,
+    /// Environment variable with that key
+    #[arg(long, value_name = "NAME", default_value = "BANTAM_BODY_KEY", conflicts_with = "body_key")]
+    body_key_env: String,
+}
+
+impl BodyKey {
+    /// The key, if one is given.
+    pub(crate) fn read(&self) -> anyhow::Result<Option<EncryptionKey>> {
+        let text = match &self.body_key {
+            Some(path) => fs_err::read_to_string(path)?,
+            None => match std::env::var(&self.body_key_env) {
+                Ok(text) => text,
+                Err(_) => return Ok(None),
+            },
+        };
+        EncryptionKey::from_hex(&text).map(Some).context("the bodies' key must be 64 hexadecimal digits")
+    }
+
+    /// How to give it.
+    pub(crate) fn hint(&self) -> String {
+        format!("set {} or give --body-key FILE", self.body_key_env)
     }
 }
 

@@ -10,6 +10,7 @@ mod demo;
 mod embed;
 mod gateway;
 mod pilot;
+mod route;
 mod server;
 mod streams;
 mod tasks;

@@ -1,15 +1,11 @@
 //! Choosing between a small and a large model: by what the router expects before anybody has answered, and by how sure the small model's answer is.
 
 use bantam_engine::TooLong;
-use bantam_providers::wire::{self, Api};
-use bantam_router::prompt::Asked as Prompt;
 use bantam_router::{Check, Choice, Decision, SmallAnswer};
-use bantam_types::openai::Message;
 use futures::StreamExt;
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::account::Account;
+use super::prompt::prompt_of;
 use super::route::AutoWays;
 use super::{Answered, Scope};
 use crate::error::ApiError;
@@ -106,11 +102,7 @@ impl Scope {
 
     /// What the router expects of the two models.
     async fn difficulty(&mut self, difficulty: &Difficulty) -> Result<Decision, ApiError> {
-        let messages = self.messages()?;
-        let mut prompt = Prompt::messages(&messages);
-        prompt.tools = self.asked.body.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
-        let schema = ["response_format", "text", "output_config"].iter().find_map(|key| self.asked.body.get(*key));
-        prompt.schema_chars = schema.map_or(0, |schema| schema.to_string().len());
+        let prompt = prompt_of(&self.asked.body, self.asked.api)?;
         let (encoder, router) = (&difficulty.encoder, &difficulty.router);
         let text = prompt.what_to_embed(router.encoder().tokens);
         let ids = router.encoder().cut(encoder.embedder.tokens(&text, TooLong::Cut)?);
@@ -119,23 +111,6 @@ impl Scope {
         let vectors = self.bounds.run(handle.wait()).await??;
         let vector = vectors.rows().next().unwrap_or_default();
         router.decide(&prompt, vector).map_err(|e| ApiError::internal(&e))
-    }
-
-    /// The request's conversation, whatever API it came by.
-    fn messages(&self) -> Result<Vec<Message>, ApiError> {
-        #[derive(Deserialize)]
-        struct Conversation {
-            messages: Vec<Message>,
-        }
-        let body = match self.asked.api {
-            Api::Completions | Api::Embeddings => {
-                let prompt = self.asked.body.get("prompt").and_then(Value::as_str).unwrap_or_default();
-                serde_json::json!({"messages": [{"role": "user", "content": prompt}]})
-            }
-            Api::Chat => return Ok(bantam_types::openai::read_fields::<Conversation>(&self.asked.body)?.messages),
-            api => wire::request(self.asked.body.clone(), api, Api::Chat)?,
-        };
-        Ok(bantam_types::openai::read_fields::<Conversation>(&body)?.messages)
     }
 }
 

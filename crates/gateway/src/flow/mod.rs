@@ -12,6 +12,7 @@ mod auto;
 mod caller;
 mod embedded;
 mod local;
+mod prompt;
 mod route;
 mod screen;
 mod upstream;
@@ -27,6 +28,7 @@ use bantam_providers::wire::{AnswerOptions, Api};
 pub(crate) use account::{Account, Answerer};
 pub(crate) use asked::Asked;
 pub(crate) use caller::{Caller, secret};
+pub use prompt::recorded_prompt;
 
 use crate::app::{App, Bounds};
 use crate::body;

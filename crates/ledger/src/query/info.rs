@@ -81,10 +81,11 @@ impl Reading {
     /// # Errors
     /// When the store cannot be read.
     pub async fn info(&self) -> Result<Info, LedgerError> {
+        // First, and not while another connection is held: all of them could wait for each other.
+        let chains = self.chains().await?;
         let mut lent = self.reader.lend().await?;
         let meta = schema::read_meta_with(lent.statement()).await?;
         let meta = meta.ok_or_else(|| LedgerError::Damaged { what: "it does not say what it is".to_owned() })?;
-        let chains = self.chains().await?;
         let sql = "SELECT (SELECT COUNT(*) FROM requests), (SELECT COUNT(*) FROM open), (SELECT COUNT(*) FROM feedback),
              (SELECT COUNT(*) FROM bodies), (SELECT CAST(COALESCE(SUM(LENGTH(data)), 0) AS BIGINT) FROM bodies), (SELECT COUNT(*) FROM keys)";
         let row = one(lent.statement(), sql, vec![]).await?;

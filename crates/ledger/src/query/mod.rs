@@ -2,6 +2,7 @@
 
 mod filter;
 mod info;
+mod judged;
 mod story;
 mod sums;
 
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 pub use filter::Filter;
 pub use info::{ChainEnd, Info};
+pub use judged::Judged;
 pub use story::{FeedbackGiven, Story, Text};
 pub use sums::{Group, Sums};
 

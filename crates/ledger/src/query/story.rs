@@ -6,7 +6,7 @@ use super::{COLUMNS, FROM, Reading, Recorded, one, recorded};
 use crate::body::{Stored, open};
 use crate::chain::Part;
 use crate::content::{FeedbackEntry, decode};
-use crate::db::{Row, Value};
+use crate::db::{Row, Value, store};
 use crate::error::LedgerError;
 use crate::time::Timestamp;
 
@@ -67,8 +67,10 @@ impl Reading {
         let recorded = recorded(row)?;
         let place = vec![Value::Int(recorded.receipt.chain.into()), Value::count(recorded.receipt.seq)];
         let sql = "SELECT part, key, data FROM bodies WHERE chain = $1 AND seq = $2 ORDER BY part";
+        let fault = |e: sqlx::Error| store("cannot be read", &e);
         let mut bodies = Vec::new();
-        for mut row in self.reader.rows(sql, place).await? {
+        let rows = lent.statement().rows(sql, place).await.map_err(fault)?;
+        for mut row in rows {
             let number = row.int()?;
             let Some(part) = Part::BODIES.into_iter().find(|part| *part as i64 == number) else { continue };
             bodies.push((part, self.text(id, part, row)?));
@@ -76,7 +78,8 @@ impl Reading {
         let sql = "SELECT e.chain, e.seq, e.at, e.content, f.correction_key, f.correction FROM feedback f
              JOIN entries e ON e.chain = f.chain AND e.seq = f.seq WHERE f.request = $1 ORDER BY e.at, e.chain, e.seq";
         let mut feedback = Vec::new();
-        for mut row in self.reader.rows(sql, by_id()).await? {
+        let rows = lent.statement().rows(sql, by_id()).await.map_err(fault)?;
+        for mut row in rows {
             let (chain, seq, at) = (row.chain()?, row.count()?, Timestamp(row.int()?));
             let entry: FeedbackEntry = decode(&row.blob()?, chain, seq)?;
             let (key, data) = (row.optional_text()?, row.optional_blob()?);
@@ -91,7 +94,7 @@ impl Reading {
         self.unlocked(id, part, stored)
     }
 
-    fn unlocked(&self, id: Uuid, part: Part, stored: Stored) -> Result<Text, LedgerError> {
+    pub(super) fn unlocked(&self, id: Uuid, part: Part, stored: Stored) -> Result<Text, LedgerError> {
         match open(&self.bodies, id, part, stored) {
             Ok(text) => Ok(Text::Plain(text)),
             Err(LedgerError::WrongKey { needed }) => Ok(Text::Locked { key: needed }),

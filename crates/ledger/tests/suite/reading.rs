@@ -110,6 +110,42 @@ async fn a_story_is_whole_until_it_is_erased() {
 }
 
 #[tokio::test]
+async fn what_was_said_of_answers_is_found_with_what_was_asked() {
+    for place in Place::each() {
+        let config = LedgerConfig { bodies: BodyStorage::Redacted, ..place.config.clone() };
+        let ledger = bantam_ledger::Ledger::open(config).await.unwrap();
+        let mut ids = Vec::new();
+        for n in 0..4 {
+            let begin = begin(1);
+            ids.push(begin.request);
+            let bodies = Bodies { request: (n != 2).then(|| vec![b'0' + n]), ..Bodies::default() };
+            ledger.begin(begin).await.unwrap().finish(Outcome { bodies, ..outcome(1) }).await.unwrap();
+        }
+        let good = Feedback { rating: Some(Rating::Good), ..Feedback::default() };
+        let bad = Feedback { rating: Some(Rating::Bad), ..Feedback::default() };
+        let used = Feedback { accepted: Some(true), ..Feedback::default() };
+        let better = Feedback { correction: Some("better".into()), ..Feedback::default() };
+        for (id, said) in [(0, good.clone()), (2, better), (0, used), (0, bad), (3, good)] {
+            ledger.feedback(ids[id], said).await.unwrap();
+        }
+        let mut found = Vec::new();
+        ledger.reading().judged(&Filter::default(), |judged| found.push(judged)).await.unwrap();
+        let found: Vec<_> =
+            found.into_iter().map(|j| (j.recorded.id, j.request, j.rating, j.accepted, j.corrected)).collect();
+        let text = |text: &[u8]| Some(Text::Plain(text.to_vec()));
+        let wanted = [
+            (ids[0], text(b"0"), Some(Rating::Bad), Some(true), false),
+            (ids[2], None, None, None, true),
+            (ids[3], text(b"3"), Some(Rating::Good), None, false),
+        ];
+        assert_eq!(found, wanted);
+        let other = Filter { model: Some("another".into()), ..Filter::default() };
+        ledger.reading().judged(&other, |judged| panic!("{judged:?}")).await.unwrap();
+        ledger.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn keys_outlive_the_process_and_limit_requests() {
     for place in Place::each() {
         let ledger = place.open().await;

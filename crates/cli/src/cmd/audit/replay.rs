@@ -1,20 +1,19 @@
 //! `bantam audit replay`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bantam_gateway::{Replay, Replayed};
 use bantam_kernels::NUMERICS;
 use bantam_ledger::query::{Filter, Text};
-use bantam_ledger::{BodyStorage, EncryptionKey, Part, Reading};
+use bantam_ledger::{BodyStorage, Part, Reading};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::cli::Globals;
-use crate::load::ledger::{LedgerPlace, wait};
+use crate::load::ledger::{BodyKey, LedgerPlace, wait};
 use crate::load::{EngineArgs, Loaded};
 use crate::{output, progress};
 
@@ -33,12 +32,8 @@ pub(crate) struct ReplayArgs {
     /// The last so many answers of local models instead
     #[arg(long, value_name = "N", conflicts_with = "ids", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     last: Option<u32>,
-    /// File with the key that bodies are encrypted with
-    #[arg(long, value_name = "FILE")]
-    body_key: Option<PathBuf>,
-    /// Environment variable with that key
-    #[arg(long, value_name = "NAME", default_value = "BANTAM_BODY_KEY", conflicts_with = "body_key")]
-    body_key_env: String,
+    #[command(flatten)]
+    body_key: BodyKey,
     /// Where a model comes from that was served under another name; may be given several times
     #[arg(long = "model", value_name = "SERVED=NAME|PATH", value_parser = source)]
     models: Vec<(String, String)>,
@@ -121,12 +116,8 @@ fn again(replay: &Replay, loaded: &Loaded) -> Outcome {
 
 /// What was kept of the answers, or why nothing was.
 async fn kept(args: &ReplayArgs, globals: &Globals) -> anyhow::Result<Vec<(Uuid, Result<Replay, String>)>> {
-    let key = match &args.body_key {
-        Some(path) => fs_err::read_to_string(path)?,
-        None => std::env::var(&args.body_key_env)
-            .with_context(|| format!("the bodies' key is needed: set {} or give --body-key FILE", args.body_key_env))?,
-    };
-    let Some(key) = EncryptionKey::from_hex(&key) else { bail!("the bodies' key must be 64 hexadecimal digits") };
+    let key = args.body_key.read()?;
+    let Some(key) = key else { bail!("the bodies' key is needed: {}", args.body_key.hint()) };
     let reading = Reading::open(&args.place.config(globals)?.store, BodyStorage::Encrypted { key }).await?;
     let ids = match args.last {
         None => args.ids.clone(),

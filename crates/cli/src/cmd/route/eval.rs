@@ -16,6 +16,7 @@ use bantam_stats::head::pair::PairPrediction;
 use bantam_stats::split;
 use clap::Args;
 
+use super::source::Source;
 use super::train::BoundArgs;
 use super::vectors::Local;
 use crate::cli::Globals;
@@ -36,8 +37,8 @@ const POINTS: usize = 100;
     after_help = "With --router, all rows judge, so they must be new to it. With --train-share, rows are split by a hash of their prompts: a router is trained on that share, what is left to choose is chosen inside it, and the others judge. Intervals are 95% bootstrap intervals over the rows that judge. APGR is the mean share of the gap between the models that is recovered over all shares of large calls (random: 0.5), CPT50 and CPT80 the share of large calls at which 50% and 80% of it are."
 )]
 pub(crate) struct EvalArgs {
-    /// Rows of outcomes of both models, .jsonl
-    data: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Router that `bantam route train` wrote
     #[arg(long, short, value_name = "FILE", required_unless_present = "train_share")]
     router: Option<PathBuf>,
@@ -87,9 +88,9 @@ struct Taught {
 }
 
 pub(crate) fn run(args: &EvalArgs, globals: &Globals) -> anyhow::Result<()> {
-    let mut rows = super::rows(&args.data)?;
+    let mut rows = args.source.rows(globals)?;
     rows.retain(Row::is_pair);
-    ensure!(rows.len() >= 40, "{}: {} rows with both outcomes are too few", args.data.display(), rows.len());
+    ensure!(rows.len() >= 40, "{} rows with both outcomes are too few; 40 are the least", rows.len());
     let (judged, splits) = match (&args.router, args.train_share) {
         (Some(path), _) => (given(path, rows, args, globals)?, Vec::new()),
         (None, Some(share)) => trained(share, rows, args, globals)?,

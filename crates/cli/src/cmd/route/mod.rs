@@ -3,13 +3,13 @@
 mod bench;
 mod eval;
 mod explain;
+mod source;
 mod train;
 mod vectors;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use bantam_router::rows::{Row, read};
 use bantam_router::{MAX_FILE_BYTES, Router};
 use clap::{Args, Subcommand};
 
@@ -61,12 +61,4 @@ fn open(path: &Path) -> anyhow::Result<Router> {
     let size = fs_err::metadata(path)?.len();
     ensure!(size <= MAX_FILE_BYTES, "{}: has {size} bytes, no router has more than {MAX_FILE_BYTES}", path.display());
     Router::load(&fs_err::read(path)?).with_context(|| path.display().to_string())
-}
-
-/// The rows of a JSONL file; one that cannot be used is an error that names its line.
-fn rows(path: &Path) -> anyhow::Result<Vec<Row>> {
-    let reader = std::io::BufReader::new(fs_err::File::open(path)?);
-    let rows = read(reader).collect::<Result<Vec<_>, _>>().with_context(|| path.display().to_string())?;
-    ensure!(!rows.is_empty(), "{}: has no rows", path.display());
-    Ok(rows)
 }

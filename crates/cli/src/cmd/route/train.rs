@@ -10,6 +10,7 @@ use bantam_stats::risk::{RiskBound, RiskOf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::source::Source;
 use super::vectors::Local;
 use crate::cli::Globals;
 use crate::load::encoder::{DEFAULT_ENCODER, EncoderArgs};
@@ -18,11 +19,11 @@ use crate::{output, progress};
 /// Arguments of `bantam route train`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A row is a JSON object with `prompt` (or `messages`) and the outcomes `small_correct` and `large_correct` (true or false) or `small_score` and `large_score` (0 to 1); one of the two models may be missing. A loss is a request that the small model answers wrongly where the large one is right. More in docs/routing.md."
+    after_help = "A row is a JSON object with `prompt` (or `messages`) and the outcomes `small_correct` and `large_correct` (true or false) or `small_score` and `large_score` (0 to 1); one of the two models may be missing. Instead of a file, answers on record can teach: --small and --large name the models, feedback says how good their answers were, and their requests must have been kept (ledger.bodies). A loss is a request that the small model answers wrongly where the large one is right. More in docs/routing.md."
 )]
 pub(crate) struct TrainArgs {
-    /// Rows of outcomes, .jsonl
-    data: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Where to write the router
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
@@ -81,7 +82,7 @@ impl BoundArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs, globals: &Globals) -> anyhow::Result<()> {
-    let rows = super::rows(&args.data)?;
+    let rows = args.source.rows(globals)?;
     let local = Local::open(&args.model, &args.encoder, globals)?;
     let started = Instant::now();
     let config = FitConfig {
