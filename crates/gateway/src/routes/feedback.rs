@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use bantam_ledger::{Feedback, LedgerError, Rating};
 use bantam_types::openai::parse_fields;
 use serde::Deserialize;
@@ -15,7 +15,6 @@ use crate::app::App;
 use crate::body;
 use crate::error::ApiError;
 use crate::flow::Caller;
-use crate::observe::Trace;
 
 /// Longest correction, in bytes.
 const MAX_CORRECTION: usize = 256 << 10;
@@ -37,7 +36,6 @@ struct Said {
 
 pub(super) async fn feedback(
     State(app): State<Arc<App>>,
-    Extension(_trace): Extension<Arc<Trace>>,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let live = app.live();
