@@ -33,6 +33,7 @@ mod relay;
 mod replay;
 mod reply;
 mod restore;
+mod retention;
 mod routes;
 mod server;
 

@@ -33,6 +33,7 @@ use crate::guard::Guarded;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::{Running, Served};
+use crate::retention;
 use crate::routes::router;
 
 /// Most bytes of headers, and of answer buffered per connection.
@@ -185,11 +186,16 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
         }
     });
 
+    let retaining = app.ledger.clone().map(|ledger| tokio::spawn(retention::keep(ledger)));
+
     let mut connections = JoinSet::new();
     run(&app, &router, &listener, &mut connections, shutdown).await;
 
     drop(listener);
     reloading.abort();
+    if let Some(retaining) = retaining {
+        retaining.abort();
+    }
     // Connections watch the phase: they finish what they are sending and close.
     app.phase.send_replace(Phase::Ending);
     let flushed = timeout(FLUSH, async { while connections.join_next().await.is_some() {} }).await;

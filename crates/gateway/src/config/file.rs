@@ -166,7 +166,7 @@ pub struct LedgerTable {
     /// The key they are encrypted with: 32 bytes in hex or base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_key: Option<SecretRef>,
-    /// Days after which entries' bodies are deleted; kept for good if absent.
+    /// Days after which bodies, texts of feedback and names of end users are deleted, looked at every hour; kept for good if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_days: Option<u32>,
     /// What an entry survives.

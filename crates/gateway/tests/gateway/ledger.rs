@@ -5,7 +5,7 @@ use std::time::Duration;
 use bantam_engine::EngineConfig;
 use bantam_gateway::{Bodies, ConfigFile, Replay, Replayed};
 use bantam_ledger::query::{Filter, Text};
-use bantam_ledger::{BodyStorage, EncryptionKey, Ledger, LedgerConfig, Part, Recorded};
+use bantam_ledger::{BodyStorage, EncryptionKey, Ledger, LedgerConfig, Part, Recorded, Retention};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use serde_json::{Value, json};
@@ -208,6 +208,40 @@ async fn budgets_and_rates_hold() {
         codes.push(with_key(&mut client, &key, "/v1/messages", chat("big", "Hi")).await.status.as_u16());
     }
     assert_eq!(codes, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn texts_that_are_too_old_go_while_it_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = LedgerConfig::sqlite(&dir.path().join("ledger.db"));
+    config.bodies = BodyStorage::Redacted;
+    let mut file = ConfigFile::default();
+    file.ledger.bodies = Bodies::Redacted;
+    let ledger = Ledger::open(config.clone()).await.unwrap();
+    let mut server =
+        start_with(Options { file: file.clone(), ledger: Some(ledger.clone()), ..Options::default() }).await;
+    let mut ask = chat(MODEL, "Hi");
+    ask["user"] = "anna".into();
+    let reply = server.client().await.post("/v1/chat/completions", ask).await;
+    let id = reply.header("x-bantam-id").unwrap().parse().unwrap();
+    let story = ledger.reading().story(id).await.unwrap();
+    assert_eq!((story.subject.as_deref(), story.bodies.len()), (Some("anna"), 2));
+    server.begin_shutdown();
+    server.ended().await;
+    ledger.close().await.unwrap();
+    // After no days at all everything is too old.
+    config.retention = Retention { bodies_days: Some(0), entries_days: None };
+    let ledger = Ledger::open(config).await.unwrap();
+    let _server = start_with(Options { file, ledger: Some(ledger.clone()), ..Options::default() }).await;
+    for _ in 0..500 {
+        let story = ledger.reading().story(id).await.unwrap();
+        if story.erased.is_some() {
+            assert_eq!((story.subject, story.bodies.len(), story.recorded.entry.status), (None, 0, 200));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing was removed");
 }
 
 #[tokio::test]
