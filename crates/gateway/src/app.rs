@@ -1,6 +1,7 @@
 //! What all requests share: the models, the limits in use, and whether the server is on its way out.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) detectors: Detectors,
     /// Where requests are put on record.
     pub(crate) ledger: Option<Ledger>,
+    /// Whether a key was seen there.
+    keys_seen: AtomicBool,
     /// How bodies are kept there.
     pub(crate) bodies: Bodies,
     pub(crate) metrics: Metrics,
@@ -78,6 +81,7 @@ impl App {
             live: RwLock::new(Arc::new(parts.live)),
             detectors: Detectors::default(),
             ledger: parts.ledger,
+            keys_seen: AtomicBool::new(false),
             bodies: parts.bodies,
             metrics,
             phase: watch::Sender::new(Phase::Open),
@@ -93,6 +97,15 @@ impl App {
 
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// Whether a key was ever made. None is ever removed, so that the ledger is asked only until there is one.
+    pub(crate) fn has_keys(&self) -> bool {
+        if !self.keys_seen.load(Ordering::Relaxed) {
+            let seen = self.ledger.as_ref().is_some_and(|ledger| !ledger.keys().is_empty());
+            self.keys_seen.store(seen, Ordering::Relaxed);
+        }
+        self.keys_seen.load(Ordering::Relaxed)
     }
 
     /// Takes a place for one request, to be held until its answer has ended.

@@ -29,6 +29,7 @@ use tower::Service;
 
 use crate::app::{App, AppParts, Phase, ending};
 use crate::config::{ConfigError, ConfigFile, ConfigFileError, GatewayConfig, KeysTable};
+use crate::flow::NO_KEYS;
 use crate::guard::Guarded;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -148,7 +149,7 @@ impl Listener {
 /// down.
 ///
 /// # Errors
-/// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::Metrics`], before the first connection is accepted.
+/// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::File`], [`ServeError::Metrics`], before the first connection is accepted.
 pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let Setup { served, file, ledger, mut reloads } = setup;
     let Listener { config, listener, address } = listener;
@@ -160,9 +161,7 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
     }
     let (running, loopback) = (Running::from(served), address.ip().is_loopback());
     let live = Live::new(&file, &running, loopback)?;
-    if live.keys_required && ledger.is_none() && file.keys.required == Some(true) {
-        return Err(ConfigFileError::field("keys.required", "keys are kept in the ledger, which is not enabled").into());
-    }
+    check_keys(&live, ledger.as_ref())?;
     if !loopback && !live.keys_required {
         tracing::warn!(%address, "anyone who can reach this address can use the models: keys are not required");
     }
@@ -176,7 +175,8 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
     let reloaded = Arc::clone(&app);
     let reloading = tokio::spawn(async move {
         while let Some(file) = reloads.recv().await {
-            match reloaded.live().changed(&file, &reloaded.running, loopback) {
+            let live = reloaded.live().changed(&file, &reloaded.running, loopback);
+            match live.and_then(|live| check_keys(&live, reloaded.ledger.as_ref()).map(|()| live)) {
                 Ok(live) => {
                     reloaded.replace(live);
                     tracing::info!("the configuration was read again");
@@ -202,6 +202,23 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
     if flushed.is_err() {
         tracing::warn!(connections = connections.len(), "closing connections that did not end by themselves");
         connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Refuses a configuration under which nobody could ever be let in, and says so where nobody can be yet.
+fn check_keys(live: &Live, ledger: Option<&Ledger>) -> Result<(), ConfigFileError> {
+    if !live.keys_required {
+        return Ok(());
+    }
+    let Some(ledger) = ledger else {
+        let why = "every request needs a key here (the default where other machines can connect), and keys are kept in the \
+                   ledger, which is off; enable it (ledger.enabled, no --ledger none), or set keys.required = false to let \
+                   in whoever can connect";
+        return Err(ConfigFileError::field("keys.required", why));
+    };
+    if ledger.keys().is_empty() {
+        tracing::warn!("every request will be refused: {NO_KEYS}");
     }
     Ok(())
 }

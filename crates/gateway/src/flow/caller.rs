@@ -13,6 +13,10 @@ use crate::live::Live;
 /// How keys of ours begin. What begins otherwise is a key that some client needs to have and nobody needs to check.
 const PREFIX: &str = "sk-bantam-";
 
+/// What helps where keys are required and there is none.
+pub(crate) const NO_KEYS: &str = "this server needs an API key, and none has been made; make one with 'bantam key create NAME' while the server \
+    is stopped, or with POST /admin/keys (from other machines: with the secret of keys.admin)";
+
 /// Where a client says what its request is about, for rules: names separated by commas.
 const LABELS: &str = "x-bantam-labels";
 /// Most labels of a request.
@@ -39,7 +43,8 @@ impl Caller {
                 Some(key)
             }
             _ if live.keys_required => {
-                return Err(ApiError::Unauthorized { why: "this server needs an API key (sk-bantam-...)" });
+                let why = if app.has_keys() { "this server needs an API key (sk-bantam-...)" } else { NO_KEYS };
+                return Err(ApiError::Unauthorized { why });
             }
             _ => None,
         };

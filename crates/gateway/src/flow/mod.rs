@@ -27,7 +27,7 @@ use bantam_providers::wire::{AnswerOptions, Api};
 
 pub(crate) use account::{Account, Answerer};
 pub(crate) use asked::Asked;
-pub(crate) use caller::{Caller, secret};
+pub(crate) use caller::{Caller, NO_KEYS, secret};
 pub use prompt::recorded_prompt;
 
 use crate::app::{App, Bounds};

@@ -143,9 +143,13 @@ async fn keys_open_what_they_are_for() {
     let mock = mock(&[]).await;
     let house = house(file(&mock, "[keys]\nrequired = true")).await;
     let mut client = house.server.client().await;
-    assert_eq!(client.post("/v1/chat/completions", chat("big", "Hi")).await.error().1, "invalid_api_key");
+    let (status, code, _, why) = client.post("/v1/chat/completions", chat("big", "Hi")).await.error();
+    assert_eq!((status, &*code), (401, "invalid_api_key"));
+    assert!(why.contains("bantam key create") && why.contains("/admin/keys"), "{why}");
     assert_eq!(client.post("/analyze", json!({"text": "Hi"})).await.error().1, "invalid_api_key");
     let (id, key) = house.key(json!({"name": "app", "models": ["big"]})).await;
+    let (.., why) = client.post("/v1/chat/completions", chat("big", "Hi")).await.error();
+    assert!(!why.contains("bantam key create"), "there is one: {why}");
     let other = if key.ends_with('x') { 'y' } else { 'x' };
     let wrong = format!("{}{other}", &key[..key.len() - 1]);
     for bad in ["sk-bantam-nothing-at-all", &wrong, "sk-other"] {

@@ -1,6 +1,6 @@
 //! What operators and browsers see: models, health, metrics, ids, the page, hosts and origins, configuration.
 
-use bantam_gateway::{GatewayConfig, Listener, ServeError};
+use bantam_gateway::{ConfigFile, GatewayConfig, Listener, ServeError, Served, Setup, serve};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
@@ -154,6 +154,29 @@ async fn other_origins_are_let_in_only_when_named() {
     );
     let reply = client.reply(empty(get("/v1/models").header("origin", "https://evil.example"))).await;
     assert_eq!(reply.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn a_server_that_could_let_nobody_in_does_not_start() {
+    let listener =
+        |host: &str| Listener::bind(GatewayConfig { host: host.into(), port: 0, ..GatewayConfig::default() });
+    let mut required = ConfigFile::default();
+    required.keys.required = Some(true);
+    for (host, file) in [("0.0.0.0", ConfigFile::default()), ("127.0.0.1", required.clone())] {
+        let setup = Setup { file, ..Setup::only(Served::default()) };
+        let error = serve(listener(host).await.unwrap(), setup, async {}).await.unwrap_err().to_string();
+        for part in ["keys.required", "ledger.enabled", "--ledger none"] {
+            assert!(error.contains(part), "{host}: {error}");
+        }
+    }
+    // Nor does one that serves become such a one.
+    let server = start().await;
+    let mut client = server.client().await;
+    // When the third is taken, the first has been looked at.
+    for _ in 0..3 {
+        server.reload.send(required.clone()).await.unwrap();
+    }
+    assert_eq!(client.post(CHAT, chat(json!({}))).await.status, 200);
 }
 
 async fn refused(config: GatewayConfig) -> String {
