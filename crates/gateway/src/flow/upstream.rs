@@ -47,9 +47,10 @@ impl Scope {
         let call = Call { outgoing: &outgoing, delivery, deadline: self.bounds.deadline() };
         let (live, mut bounds) = (Arc::clone(&self.live), self.bounds.clone());
         let called = async {
-            // The request is put on record while its answer is under way.
-            let (called, durable) = tokio::join!(live.upstreams.call(plan, call), account.durable());
-            durable.map(|()| called)
+            // The request is put on record while its answer is under way. Where it cannot be, nobody waits for the answer.
+            let called = async { Ok(live.upstreams.call(plan, call).await) };
+            let (called, ()) = tokio::try_join!(called, account.durable())?;
+            Ok::<_, ApiError>(called)
         };
         let Received { target, status, headers, body, attempts } = match bounds.run(called).await?? {
             Ok(received) => received,

@@ -231,6 +231,9 @@ async fn tool_calls_that_come_twice_or_in_disorder_are_right_or_an_error() {
     }
 }
 
+/// A route whose answer takes a minute to begin.
+const SLOW: &str = "[[routes]]\nname = \"slow\"\ntargets = [{ provider = \"there\", model = \"m+ttft=60000\" }]";
+
 #[tokio::test]
 async fn a_full_disk_under_the_ledger_serves_nothing_unrecorded() {
     let mock = mock(&[("Hi", "Hello from there.")]).await;
@@ -241,7 +244,7 @@ async fn a_full_disk_under_the_ledger_serves_nothing_unrecorded() {
     let config = LedgerConfig { store: store.clone(), commit, ..LedgerConfig::sqlite(&path) };
     let ledger = Ledger::open(config).await.unwrap();
     let server =
-        start_with(Options { file: file(&mock, ""), ledger: Some(ledger.clone()), ..Options::default() }).await;
+        start_with(Options { file: file(&mock, SLOW), ledger: Some(ledger.clone()), ..Options::default() }).await;
     let mut client = server.client().await;
     let mut delivered = Vec::new();
     let refused = loop {
@@ -261,6 +264,12 @@ async fn a_full_disk_under_the_ledger_serves_nothing_unrecorded() {
     }
     refuses(&mut client, "/v1/embeddings", json!({"model": "tiny-bert", "input": "Hi"})).await;
     refuses(&mut client, "/v1/completions", json!({"model": MODEL, "prompt": "Hi"})).await;
+    // Some are let through to see whether there is room again: their answers are not waited for.
+    for _ in 0..30 {
+        let reply = tokio::time::timeout(Duration::from_secs(10), client.post(CHAT, chat("slow", "Hi"))).await;
+        assert_eq!(reply.expect("it waits for an answer that cannot be delivered").status, 503);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // It serves on when the disk does, and all that was delivered is on record.
     let reading = Reading::open(&store, BodyStorage::None).await.unwrap();
     let recorded: Vec<_> = reading.requests(&Filter::default(), None, 1000).await.unwrap();
