@@ -18,6 +18,7 @@ mod answer;
 mod app;
 mod body;
 pub mod config;
+mod counted;
 mod dashboard;
 mod error;
 mod flow;

@@ -69,12 +69,6 @@ impl Trace {
         }
     }
 
-    /// Tokens of an answer that broke off, unless they were counted one by one.
-    pub(crate) fn set_output(&self, tokens: u64) {
-        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX);
-        self.completion_tokens.fetch_max(tokens, Ordering::Relaxed);
-    }
-
     /// Prompt and completion tokens up to now.
     pub(crate) fn tokens_so_far(&self) -> (u64, u64) {
         (self.prompt_tokens.load(Ordering::Relaxed) as u64, self.completion_tokens.load(Ordering::Relaxed) as u64)

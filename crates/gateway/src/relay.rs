@@ -9,19 +9,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use bantam_ledger::TokenCounts;
 use bantam_pii::Pseudonyms;
-use bantam_providers::wire::probe::{Probe, Usage};
+use bantam_providers::wire::probe::{Probe, Said};
 use bantam_providers::wire::{self, AnswerOptions, Api, SseEvent};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::app::{App, Bounds};
 use crate::config::Bodies;
+use crate::counted;
 use crate::error::ApiError;
 use crate::flow::{Account, Asked};
 use crate::keep;
@@ -31,9 +30,6 @@ use crate::restore::{self, Restoring};
 
 /// Most events that are sent in one write.
 const EVENTS_PER_WRITE: usize = 64;
-
-/// Bytes of an answer's text that make a token, where its server does not count them.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// Most bytes of a stream that are kept.
 const MAX_KEPT: usize = 4 << 20;
@@ -91,15 +87,16 @@ impl Relay {
             }
             noted => noted,
         };
-        let mut value: Value = serde_json::from_slice(&body)
-            .map_err(|e| wire::WireError::Answer { path: ".".into(), why: format!("it is not JSON: {e}") })?;
+        let no_json = |e| wire::WireError::Answer { path: ".".into(), why: format!("it is not JSON: {e}") };
+        let mut value: Value = serde_json::from_slice(&body).map_err(no_json)?;
         match noted {
             Some(noted) => self.spent(noted),
             None => {
                 let mut probe = Probe::default();
                 probe.body(self.from, &value);
-                let tokens = counted(&self.asked, probe.usage(), body.len() as u64);
-                self.account.spent(tokens, probe.finish);
+                let mut said = Said::default();
+                said.body(self.from, &body).map_err(no_json)?;
+                self.account.spent(counted::whole(&self.asked, probe.usage(), &said), probe.finish);
             }
         }
         match &self.pseudonyms {
@@ -183,7 +180,6 @@ impl Relay {
     /// What a client is told of an answer that broke off, when that is on record.
     async fn broken(self, state: Streaming, error: ApiError) -> Bytes {
         let Relay { account, asked, trace, .. } = self;
-        trace.set_output(state.written / BYTES_PER_TOKEN);
         account.fail(&error).await;
         state.error(asked.api, &trace, error)
     }
@@ -202,7 +198,9 @@ impl Relay {
                 account.drawn(noted.drawn);
             }
             None => {
-                let tokens = counted(&asked, stream.probe().usage(), state.written);
+                let whole = finished.is_ok() && failed.is_none();
+                let count = if whole { counted::whole } else { counted::so_far };
+                let tokens = count(&asked, stream.probe().usage(), &state.said);
                 account.spent(tokens, stream.probe().finish.clone());
             }
         }
@@ -227,8 +225,8 @@ struct Streaming {
     held: Vec<u8>,
     holding: bool,
     noted: Option<Noted>,
-    /// Bytes of events so far: what an answer came to whose server does not count.
-    written: u64,
+    /// What was said so far.
+    said: Said,
     out: Vec<SseEvent>,
     restoring: Option<Restoring>,
     /// What the client was sent, for the record.
@@ -249,12 +247,13 @@ impl Streaming {
                 return Ok(None);
             }
         };
-        if event.data != "[DONE]" && serde_json::from_str::<IgnoredAny>(&event.data).is_err() {
+        if event.data != "[DONE]" && self.said.event(relay.from, &event.data).is_err() {
             return Err(wire::WireError::Answer { path: ".".into(), why: "an event is not JSON".into() }.into());
         }
         relay.account.first_token();
-        self.written += event.data.len() as u64;
-        stream.push(&event, &mut self.out)?;
+        let pushed = stream.push(&event, &mut self.out);
+        relay.account.heard(|| counted::so_far(&relay.asked, stream.probe().usage(), &self.said));
+        pushed?;
         if let Some(restoring) = &mut self.restoring {
             let translated = std::mem::take(&mut self.out);
             translated.into_iter().for_each(|event| restoring.push(event, &mut self.out));
@@ -283,27 +282,5 @@ impl Streaming {
         // There is only one error per request.
         let _ = trace.late_error.set(error);
         write.into()
-    }
-}
-
-/// Tokens to charge. A server that counts nothing, or more tokens than its answer has bytes, is not believed: then the answer's bytes count, as far as
-/// the request allowed.
-fn counted(asked: &Asked, usage: Option<Usage>, bytes: u64) -> TokenCounts {
-    let usage = usage.unwrap_or_default();
-    let prompt = asked.prompt_bound();
-    let input = if usage.prompt == 0 || usage.prompt > asked.bytes.len() as u64 + 4096 { prompt } else { usage.prompt };
-    let visible = usage.completion.saturating_sub(usage.reasoning);
-    let uncounted = usage.completion == 0 && asked.api != Api::Embeddings;
-    let output = if uncounted || visible > bytes {
-        (bytes / BYTES_PER_TOKEN).min(asked.output_bound().unwrap_or(u64::MAX))
-    } else {
-        usage.completion
-    };
-    TokenCounts {
-        input,
-        cached: usage.cached.min(input),
-        cache_written: usage.cache_written.min(input),
-        output,
-        reasoning: usage.reasoning.min(output),
     }
 }

@@ -1,6 +1,6 @@
 //! The record of one request: reserved before anything is spent on it, settled when it has ended, however it ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bantam_ledger::{Attempt, Begin, BeginError, Bodies, Estimate, Outcome, Ticket, Timestamp, TokenCounts};
@@ -52,6 +52,37 @@ impl Answerer {
     }
 }
 
+/// An answer that is under way.
+struct Answering {
+    answerer: Answerer,
+    since: Instant,
+    /// Whether it has begun to come.
+    begun: bool,
+    /// What it has come to, where it comes from elsewhere.
+    heard: Option<TokenCounts>,
+}
+
+/// Who was sent the request and may be at work on it, before there is any answer. Shared with what sends it.
+#[derive(Clone, Default)]
+pub(crate) struct Sent(Arc<Mutex<Option<Answering>>>);
+
+impl Sent {
+    /// Notes who is sent the request now, and what reading it comes to.
+    pub(crate) fn to(&self, answerer: Answerer, tokens: TokenCounts) {
+        let answering = Answering { answerer, since: Instant::now(), begun: false, heard: Some(tokens) };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answering);
+    }
+
+    /// Notes that nobody is at work on it any more, or that there is an answer.
+    pub(crate) fn over(&self) {
+        self.take();
+    }
+
+    fn take(&self) -> Option<Answering> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// One request's record.
 pub(crate) struct Account {
     app: Arc<App>,
@@ -66,8 +97,9 @@ pub(crate) struct Account {
     decision: Map<String, Value>,
     /// Whose price is the counterfactual.
     baseline: Option<String>,
-    /// Who is answering, and since when.
-    answering: Option<(Answerer, Instant)>,
+    /// Who is answering.
+    answering: Option<Answering>,
+    sent: Sent,
     /// What computes a local answer again.
     replay: Option<Replay>,
 }
@@ -96,6 +128,7 @@ impl Account {
             decision: Map::new(),
             baseline: None,
             answering: None,
+            sent: Sent::default(),
             replay: None,
         }
     }
@@ -148,7 +181,24 @@ impl Account {
 
     /// Notes who answers now.
     pub(crate) fn answers(&mut self, answerer: Answerer) {
-        self.answering = Some((answerer, Instant::now()));
+        self.trace.set_tokens(0, 0, 0);
+        self.answering = Some(Answering { answerer, since: Instant::now(), begun: true, heard: None });
+    }
+
+    /// Where to note who is sent the request.
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent.clone()
+    }
+
+    /// Notes what an answer from elsewhere has come to so far; those of this process are counted token by token.
+    pub(crate) fn heard(&mut self, tokens: impl FnOnce() -> TokenCounts) {
+        let Some(Answering { answerer: Answerer::Hosted { .. }, heard, .. }) = &mut self.answering else { return };
+        let tokens = tokens();
+        // An answer that was looked through before anybody saw it is told a second time.
+        if heard.is_none_or(|heard| heard.output <= tokens.output) {
+            self.trace.set_tokens(tokens.input, tokens.cached, tokens.output);
+            *heard = Some(tokens);
+        }
     }
 
     /// Notes attempts that brought no answer.
@@ -158,7 +208,7 @@ impl Account {
 
     /// Notes that who was asked has no answer, and another is asked.
     pub(crate) fn passed_on(&mut self, error: &ApiError) {
-        let Some((answerer, since)) = self.answering.take() else { return };
+        let Some(Answering { answerer, since, .. }) = self.answering.take() else { return };
         self.outcome.attempts.push(Attempt {
             provider: answerer.provider().into(),
             model: answerer.model().into(),
@@ -175,10 +225,24 @@ impl Account {
 
     /// Adds up what an answer came to: one that is delivered, or one that another takes the place of.
     pub(crate) fn spent(&mut self, tokens: TokenCounts, stop: Option<String>) {
-        let Some((answerer, since)) = self.answering.take() else { return };
+        let Some(answering) = self.answering.take() else { return };
+        self.charge(&answering, tokens, None);
+        self.outcome.stop = stop;
+    }
+
+    /// Adds up what an answer came to that broke off: whoever was at work on it is paid for what it was asked and has written.
+    pub(crate) fn broke_off(&mut self, error: Option<&str>) {
+        let Some(answering) = self.answering.take().or_else(|| self.sent.take()) else { return };
+        let (input, output) = self.trace.tokens_so_far();
+        let counted = TokenCounts { input, output, ..TokenCounts::default() };
+        self.charge(&answering, answering.heard.unwrap_or(counted), error);
+    }
+
+    fn charge(&mut self, answering: &Answering, tokens: TokenCounts, error: Option<&str>) {
+        let Answering { answerer, since, begun, .. } = answering;
         self.trace.set_tokens(tokens.input, tokens.cached, tokens.output);
         let pricing = &self.live.pricing;
-        let cost = match &answerer {
+        let cost = match answerer {
             Answerer::Local(model) => pricing.local(model, &tokens),
             Answerer::Encoder(_) => pricing.encoder(since.elapsed()),
             Answerer::Hosted { preset, model, .. } => {
@@ -192,8 +256,8 @@ impl Account {
         out.attempts.push(Attempt {
             provider: answerer.provider().into(),
             model: answerer.model().into(),
-            status: Some(200),
-            error: None,
+            status: begun.then_some(200),
+            error: error.map(str::to_owned),
             latency_us: micros(since.elapsed()),
             tokens,
             cost,
@@ -204,16 +268,15 @@ impl Account {
         out.tokens.cache_written += tokens.cache_written;
         out.tokens.output += tokens.output;
         out.tokens.reasoning += tokens.reasoning;
-        out.stop = stop;
         out.provider = Some(answerer.provider().into());
         out.model = Some(answerer.model().into());
-        out.model_digest = match &answerer {
+        out.model_digest = match answerer {
             Answerer::Local(model) => model.digest.clone(),
             _ => None,
         };
         // What the same tokens would have cost where everything went before.
         let baseline = self.baseline.as_deref().and_then(|model| pricing.hosted(None, model, &tokens));
-        out.counterfactual = baseline.or(match &answerer {
+        out.counterfactual = baseline.or(match answerer {
             Answerer::Hosted { .. } => Some(cost),
             _ => None,
         });
@@ -266,9 +329,7 @@ impl Account {
     }
 
     fn ended(&mut self, status: u16, error: Option<&str>) -> Outcome {
-        // Whoever was answering when it ended has been paid for what it was asked and has written.
-        let (input, output) = self.trace.tokens_so_far();
-        self.spent(TokenCounts { input, output, ..TokenCounts::default() }, None);
+        self.broke_off(error);
         let mut outcome = std::mem::take(&mut self.outcome);
         outcome.status = status;
         outcome.error = error.map(str::to_owned);

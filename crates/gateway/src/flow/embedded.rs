@@ -48,9 +48,9 @@ impl Scope {
         });
         let Prepared { texts, encoding, dimensions } = self.bounds.run(prepared).await??;
         let tokens = texts.iter().map(Vec::len).sum();
-        self.trace.set_tokens(tokens as u64, 0, 0);
         let by = Answerer::Encoder(encoder.id.clone());
         account.answers(by.clone());
+        self.trace.set_tokens(tokens as u64, 0, 0);
         account.durable().await?;
         let context = encoder.embedder.context_length();
         let handle = encoder.embedder.embed(texts).map_err(|e| ApiError::submit(e, "input", context))?;

@@ -9,6 +9,7 @@ use bantam_providers::call::{Call, Delivery, Outbound, Refusal};
 use bantam_providers::error::{CallError, CallErrorKind, Fault};
 use bantam_providers::plan::Plan;
 use bantam_providers::target::Target;
+use bantam_providers::wire::probe::Said;
 use bantam_providers::wire::{self, Api, SseParser};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use super::account::{Account, Answerer, micros};
 use super::route::Leaving;
 use super::{Answered, Asked, Scope};
+use crate::counted;
 use crate::error::ApiError;
 use crate::reply::{Part, Reply};
 
@@ -42,7 +44,14 @@ fn native(asked: Api, target: &Target) -> Api {
 impl Scope {
     pub(super) async fn upstream(&mut self, plan: &Plan, account: &mut Account) -> Result<Answered, ApiError> {
         let asked = Arc::clone(&self.asked);
-        let outgoing = |target: &Target| self.outbound(target);
+        // Whoever begins to answer has read the prompt.
+        let read = counted::so_far(&asked, None, &Said::default());
+        let sent = account.sent();
+        let outgoing = |target: &Target| {
+            let outbound = self.outbound(target)?;
+            sent.to(hosted(target), read);
+            Ok(outbound)
+        };
         let delivery = if asked.stream { Delivery::Stream } else { Delivery::Whole };
         let call = Call { outgoing: &outgoing, delivery, deadline: self.bounds.deadline() };
         let (live, mut bounds) = (Arc::clone(&self.live), self.bounds.clone());
@@ -52,7 +61,9 @@ impl Scope {
             let (called, ()) = tokio::try_join!(called, account.durable())?;
             Ok::<_, ApiError>(called)
         };
-        let Received { target, status, headers, body, attempts } = match bounds.run(called).await?? {
+        let called = bounds.run(called).await?;
+        sent.over();
+        let Received { target, status, headers, body, attempts } = match called? {
             Ok(received) => received,
             Err(CallError { attempts, kind }) => {
                 account.attempts(attempts.iter().map(attempt));
@@ -70,12 +81,9 @@ impl Scope {
             return Err(ApiError::Upstream(Box::new(error)));
         }
         account.attempts(attempts.iter().rev().skip(1).rev().map(attempt));
-        let by = Answerer::Hosted {
-            provider: provider(&target).into(),
-            preset: &target.preset.name,
-            model: target.model.clone(),
-        };
+        let by = hosted(&target);
         account.answers(by.clone());
+        account.heard(|| read);
         let reply = if asked.stream {
             Reply::Stream(parts(body).boxed())
         } else {
@@ -146,6 +154,10 @@ fn parts(mut body: AnswerBody) -> impl futures::Stream<Item = Result<Part, ApiEr
             }
         }
     }
+}
+
+fn hosted(target: &Target) -> Answerer {
+    Answerer::Hosted { provider: provider(target).into(), preset: &target.preset.name, model: target.model.clone() }
 }
 
 /// The configuration's name for who serves a target.

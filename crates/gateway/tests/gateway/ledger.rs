@@ -21,15 +21,20 @@ pub(crate) struct House {
     _dir: TempDir,
 }
 
-pub(crate) async fn house(mut file: ConfigFile) -> House {
+pub(crate) async fn house(file: ConfigFile) -> House {
+    house_with(Options { file, ..Options::default() }).await
+}
+
+async fn house_with(mut options: Options) -> House {
     let dir = tempfile::tempdir().unwrap();
     let mut config = LedgerConfig::sqlite(&dir.path().join("ledger.db"));
-    if file.ledger.bodies == Bodies::Encrypted {
+    if options.file.ledger.bodies == Bodies::Encrypted {
         config.bodies = BodyStorage::Encrypted { key: EncryptionKey::from_hex(&"5a".repeat(32)).unwrap() };
     }
-    file.machine.dollars_per_hour = 36.0;
+    options.file.machine.dollars_per_hour = 36.0;
     let ledger = Ledger::open(config).await.unwrap();
-    let server = start_with(Options { file, ledger: Some(ledger.clone()), ..Options::default() }).await;
+    options.ledger = Some(ledger.clone());
+    let server = start_with(options).await;
     House { server, ledger, _dir: dir }
 }
 
@@ -126,16 +131,87 @@ async fn every_request_has_an_entry() {
 #[tokio::test]
 async fn a_client_that_leaves_is_on_record_and_the_upstream_is_told() {
     let mock = mock(&[]).await;
-    let more = "[[routes]]\nname = \"slow\"\ntargets = [{ provider = \"there\", model = \"m+token=50,tokens=1000\" }]";
-    let house = house(file(&mock, more)).await;
+    let house = house(file(&mock, &charged("m+token=20,tokens=1000"))).await;
+    let surfaces = ["/v1/chat/completions", "/v1/messages"];
+    let routes = surfaces.iter().flat_map(|surface| [(*surface, "there"), (*surface, "claude")]);
+    for (left, (surface, route)) in routes.enumerate() {
+        let mut ask = streamed(chat(route, "Hi"));
+        ask["max_tokens"] = 1000.into();
+        let mut client = house.server.client().await;
+        let mut response = client.send(post(surface, ask)).await;
+        let mut seen = String::new();
+        while seen.matches("data: ").count() < 12 {
+            let frame = response.body_mut().frame().await.unwrap().unwrap();
+            seen.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        drop((response, client));
+        let entry = &house.entries(left + 1).await[left].entry;
+        assert_eq!((entry.status, entry.error.as_deref()), (499, Some("client_left")));
+        // What was sent until the gateway noticed.
+        assert!((5..=300).contains(&entry.tokens.output), "{surface} {route}: {:?}", entry.tokens);
+        let prompt = if route == "claude" { 1..=1 } else { 1..=40 };
+        assert!(prompt.contains(&entry.tokens.input), "{surface} {route}: {:?}", entry.tokens);
+        assert_eq!(entry.cost.0, (entry.tokens.input * 1000 + entry.tokens.output * 4000) as i64);
+        house.server.wait("disconnect", || mock.stats().disconnects == left as u64 + 1).await;
+    }
+}
+
+/// Routes by each provider to a model that has a price.
+fn charged(model: &str) -> String {
+    let routes = ["there", "claude"].map(|provider| {
+        format!("[[routes]]\nname = \"{provider}\"\ntargets = [{{ provider = \"{provider}\", model = \"{model}\" }}]\n")
+    });
+    let price = "input_per_million = 1.0\noutput_per_million = 4.0\n";
+    format!("{}[[prices.models]]\nname = \"{model}\"\n{price}", routes.concat())
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_is_charged() {
+    let mock = mock(&[]).await;
+    let house = house(file(&mock, &charged("m+cut=10"))).await;
     let mut client = house.server.client().await;
-    let mut response = client.send(post("/v1/chat/completions", streamed(chat("slow", "Hi")))).await;
-    response.body_mut().frame().await.unwrap().unwrap();
-    drop(response);
-    drop(client);
+    for (asked, route) in ["there", "claude"].into_iter().enumerate() {
+        let reply = client.post("/v1/chat/completions", streamed(chat(route, "Hi"))).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let entry = &house.entries(asked + 1).await[asked].entry;
+        assert_eq!((entry.status, entry.error.as_deref()), (502, Some("no_upstream")));
+        assert!((10..=20).contains(&entry.tokens.output), "{route}: {:?}", entry.tokens);
+        assert!((1..=40).contains(&entry.tokens.input), "{route}: {:?}", entry.tokens);
+        assert_eq!(entry.cost.0, (entry.tokens.input * 1000 + entry.tokens.output * 4000) as i64);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_pays_for_its_prompt() {
+    let mock = mock(&[]).await;
+    let house = house(file(&mock, &charged("m+hang"))).await;
+    for (left, ask) in [chat("there", "Hi"), streamed(chat("claude", "Hi"))].into_iter().enumerate() {
+        let mut client = house.server.client().await;
+        tokio::select! {
+            reply = client.post("/v1/chat/completions", ask) => panic!("an answer: {}", reply.body),
+            () = house.server.wait("request", || mock.stats().requests == left as u64 + 1) => {}
+        }
+        drop(client);
+        let entry = &house.entries(left + 1).await[left].entry;
+        assert_eq!((entry.status, entry.tokens.output), (499, 0));
+        assert!((1..=40).contains(&entry.tokens.input), "{:?}", entry.tokens);
+        assert_eq!(entry.cost.0, (entry.tokens.input * 1000) as i64);
+        assert_eq!(entry.attempts.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_local_stream_that_breaks_off_is_charged_by_its_tokens() {
+    let mut options = Options { step_time: Duration::from_millis(20), ..Options::default() };
+    options.gateway.timeouts.request = Duration::from_millis(700);
+    let house = house_with(options).await;
+    let mut ask = streamed(chat(MODEL, "Hi"));
+    ask["max_tokens"] = 400.into();
+    let reply = house.server.client().await.post("/v1/chat/completions", ask).await;
     let entry = &house.entries(1).await[0].entry;
-    assert_eq!((entry.status, entry.error.as_deref()), (499, Some("client_left")));
-    house.server.wait("disconnect", || mock.stats().disconnects == 1).await;
+    assert_eq!((entry.status, entry.error.as_deref()), (504, Some("request_timeout")));
+    let events = reply.body.matches("data: ").count() as u64;
+    assert!((1..=events).contains(&entry.tokens.output), "{:?} in {events} events", entry.tokens);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub mod probe;
 mod request;
 mod response;
 pub mod rewrite;
+mod said;
 mod sse;
 mod stream;
 pub mod texts;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Api, SseEvent};
 
+pub use super::said::Said;
 pub use super::usage::Usage;
 use super::usage::merge;
 

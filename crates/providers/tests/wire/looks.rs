@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bantam_providers::wire::probe::{Asked, Probe, Usage};
+use bantam_providers::wire::probe::{Asked, Probe, Said, Usage};
 use bantam_providers::wire::texts::{Extent, Kind, Part, Place, for_each_text};
 use bantam_providers::wire::{
     Api, ApiFault, Stream, UpstreamError, WireError, error_body, error_event, upstream_error,
@@ -16,6 +16,71 @@ fn texts(value: &Value, part: Part) -> Vec<(Kind, String)> {
     let mut out = Vec::new();
     for_each_text(&mut value, part, &mut |place, text| out.push((place.kind, text.clone())));
     out
+}
+
+#[test]
+fn what_was_said_is_counted_once() {
+    let chunk = |delta: Value| json!({"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]});
+    let call = json!({"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
+    let block = |text: &str| json!({"type": "output_text", "text": text});
+    let response =
+        json!({"output": [{"type": "message", "id": "msg", "content": [block("Hello")]}], "instructions": "Be brief"});
+    // Bytes of what was said in each, a token for every four.
+    let cases = [
+        (Api::Chat, chunk(json!({"role": "assistant", "content": ""})), 0),
+        (Api::Chat, chunk(json!({"content": "Hi"})), 1),
+        (Api::Chat, chunk(json!({"content": "\u{e9}\n\"12345678"})), 3),
+        (
+            Api::Chat,
+            chunk(json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmmmm"}]}]})),
+            2,
+        ),
+        (
+            Api::Chat,
+            chunk(json!({"reasoning": "Hmmm", "reasoning_details": [{"type": "reasoning.text", "text": "Hmmm"}]})),
+            1,
+        ),
+        (Api::Chat, chunk(json!({"tool_calls": [call]})), 2),
+        (Api::Chat, json!({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}), 0),
+        (
+            Api::Completions,
+            json!({"choices": [{"text": "Hello", "logprobs": {"tokens": ["Hello"], "content": [{"text": "Hello"}]}}]}),
+            2,
+        ),
+        (Api::Messages, json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hello"}}), 2),
+        (
+            Api::Messages,
+            json!({"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "{\"a\""}}),
+            1,
+        ),
+        (
+            Api::Messages,
+            json!({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "abcdefgh"}}),
+            0,
+        ),
+        (Api::Responses, json!({"type": "response.output_text.delta", "delta": "Hello", "item_id": "msg"}), 2),
+        (Api::Responses, json!({"type": "response.output_text.done", "text": "Hello", "item_id": "msg"}), 0),
+        (Api::Responses, json!({"type": "response.completed", "response": response}), 0),
+    ];
+    for (api, event, tokens) in cases {
+        let mut said = Said::default();
+        said.event(api, &event.to_string()).unwrap();
+        assert_eq!((said.tokens(), said.bytes()), (tokens, event.to_string().len() as u64), "{event}");
+    }
+    let whole = json!({"content": [{"type": "text", "text": "Hello"},
+        {"type": "tool_use", "name": "f", "id": "t", "input": {"city": "Ulm", "days": [1, "two"]}}]});
+    for (api, body, tokens) in [(Api::Messages, whole, 5), (Api::Responses, response, 2)] {
+        let mut said = Said::default();
+        said.body(api, body.to_string().as_bytes()).unwrap();
+        assert_eq!(said.tokens(), tokens, "{body}");
+    }
+    for bad in ["", "{", "{\"content\": \"a\"} b", "{\"content\": \"\u{1}\"}"] {
+        assert!(Said::default().event(Api::Chat, bad).is_err(), "{bad}");
+    }
+    // A piece has a token, however short it is.
+    let mut said = Said::default();
+    (0..10).for_each(|_| said.event(Api::Chat, &chunk(json!({"content": "a"})).to_string()).unwrap());
+    assert_eq!(said.tokens(), 10);
 }
 
 #[test]
