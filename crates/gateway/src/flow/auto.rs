@@ -1,16 +1,15 @@
 //! Choosing between a small and a large model: by what the router expects before anybody has answered, and by how sure the small model's answer is.
 
 use bantam_engine::TooLong;
-use bantam_router::{Check, Choice, Decision, SmallAnswer};
-use futures::StreamExt;
+use bantam_router::{Choice, Decision};
 
 use super::account::Account;
+use super::gather::{asks_for_logprobs, gather};
 use super::prompt::prompt_of;
 use super::route::AutoWays;
 use super::{Answered, Scope};
 use crate::error::ApiError;
-use crate::live::Difficulty;
-use crate::reply::{Noted, Part, Reply};
+use crate::live::{Difficulty, Step};
 
 /// What decides whether the small model's answer stands.
 enum Bar {
@@ -52,6 +51,12 @@ impl Scope {
         }
         let reviews = difficulty.as_ref().is_some_and(|d| d.router.cascade().is_some());
         let bar = match (auto.and_then(|auto| auto.cascade), decision) {
+            (Some(_), _) if small.iter().all(|s| matches!(s, Step::Upstream(_))) && !asks_for_logprobs(&self.asked) => {
+                // Its answer would be paid for and could not be taken.
+                let why = "large: nothing would tell how sure the small model is, which is elsewhere; ask for log-probabilities";
+                account.decided("route", why);
+                return self.first_of(&large, account).await;
+            }
             (Some(least), _) => Bar::Confidence(least),
             (None, Some(decision)) if reviews => Bar::Review(decision),
             (None, Some(_)) => {
@@ -75,28 +80,40 @@ impl Scope {
             }
             Err(error) => return Err(error),
         };
-        let (answered, noted) = gather(answered).await?;
+        let asked = std::sync::Arc::clone(&self.asked);
+        let gathered = self.bounds.run(gather(&asked, answered, account)).await.and_then(|gathered| gathered);
+        let small = match gathered {
+            Ok(gathered) => gathered,
+            Err(error) if error.another_may_answer() => {
+                account.decided("route", "large: the small model's answer broke off");
+                account.broke_off(Some(error.code()));
+                return self.first_of(&large, account).await;
+            }
+            Err(error) => return Err(error),
+        };
         let (stands, why) = match (&bar, &difficulty) {
-            (Bar::Review(before), Some(difficulty)) => match difficulty.router.review(before, &shown(&noted)) {
+            (Bar::Review(before), Some(difficulty)) => match difficulty.router.review(before, &small.shown()) {
                 Some(review) => (
                     !review.escalate,
                     format!("it is right with probability {:.3}, gain {:.3}", review.p_right, review.gain),
                 ),
                 None => (true, "there is no cascade".to_owned()),
             },
-            (Bar::Confidence(least), _) => {
-                let confidence = confidence(&noted);
-                account.decided("confidence", confidence);
-                (confidence >= *least, format!("its confidence is {confidence:.3}, {least} is asked"))
-            }
+            (Bar::Confidence(least), _) => match small.confidence() {
+                Some(confidence) => {
+                    account.decided("confidence", confidence);
+                    (confidence >= *least, format!("its confidence is {confidence:.3}, {least} is asked"))
+                }
+                None => (false, "its confidence is not known: its server told no log-probabilities".to_owned()),
+            },
             (Bar::Review(_), None) => (false, "there is no router".to_owned()),
         };
         if stands {
             account.decided("route", format!("small: {why}"));
-            return Ok(answered);
+            return Ok(small.answered);
         }
         account.decided("route", format!("large: the small model answered, and {why}"));
-        account.spent(noted.tokens(), noted.finish);
+        account.spent(small.tokens, small.finish);
         self.first_of(&large, account).await
     }
 
@@ -112,47 +129,4 @@ impl Scope {
         let vector = vectors.rows().next().unwrap_or_default();
         router.decide(&prompt, vector).map_err(|e| ApiError::internal(&e))
     }
-}
-
-/// What an answer shows of itself.
-fn shown(noted: &Noted) -> SmallAnswer {
-    let mean = noted.logprobs.map(|l| l.sum / l.tokens.max(1) as f64);
-    SmallAnswer {
-        mean_logprob: mean,
-        min_logprob: noted.logprobs.map(|l| l.least),
-        tokens: noted.logprobs.map(|l| l.tokens),
-        margin: None,
-        // An answer that was cut is none.
-        check: (noted.finish.as_deref() == Some("length")).then_some(Check::Failed),
-    }
-}
-
-/// How sure the model is of its answer: the geometric mean of its tokens' probabilities. An answer that was cut, or whose tokens' probabilities are not
-/// known, inspires none.
-fn confidence(noted: &Noted) -> f64 {
-    match noted.logprobs {
-        Some(l) if l.tokens > 0 && noted.finish.as_deref() != Some("length") => (l.sum / l.tokens as f64).exp(),
-        _ => 0.0,
-    }
-}
-
-/// The whole of an answer, to be judged before anybody sees it.
-async fn gather(answered: Answered) -> Result<(Answered, Noted), ApiError> {
-    let Answered { reply, api, by, pseudonyms } = answered;
-    let (reply, noted) = match reply {
-        Reply::Whole { body, noted } => (Reply::Whole { body, noted: noted.clone() }, noted),
-        Reply::Upstream(body) => (Reply::Upstream(body), Noted::default()),
-        Reply::Stream(mut parts) => {
-            let (mut all, mut noted) = (Vec::new(), Noted::default());
-            while let Some(part) = parts.next().await {
-                let part = part?;
-                if let Part::Noted(so_far) = &part {
-                    noted = so_far.clone();
-                }
-                all.push(Ok(part));
-            }
-            (Reply::Stream(futures::stream::iter(all).boxed()), noted)
-        }
-    };
-    Ok((Answered { reply, api, by, pseudonyms }, noted))
 }

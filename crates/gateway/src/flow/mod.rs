@@ -11,6 +11,7 @@ mod asked;
 mod auto;
 mod caller;
 mod embedded;
+mod gather;
 mod local;
 mod prompt;
 mod route;

@@ -25,7 +25,7 @@ pub(crate) async fn house(file: ConfigFile) -> House {
     house_with(Options { file, ..Options::default() }).await
 }
 
-async fn house_with(mut options: Options) -> House {
+pub(crate) async fn house_with(mut options: Options) -> House {
     let dir = tempfile::tempdir().unwrap();
     let mut config = LedgerConfig::sqlite(&dir.path().join("ledger.db"));
     if options.file.ledger.bodies == Bodies::Encrypted {

@@ -1,7 +1,7 @@
 //! A stand-in for an LLM server: real HTTP, no model.
 //!
-//! It speaks OpenAI chat, completions, embeddings and models and Anthropic messages, whole and streamed, with tools and usage. What it says
-//! comes from recorded answers or is made of words drawn by seed; when it says it, and what goes wrong on the way, a
+//! It speaks OpenAI chat, completions, embeddings and models and Anthropic messages, whole and streamed, with tools, usage and, in chat,
+//! log-probabilities. What it says comes from recorded answers or is made of words drawn by seed; when it says it, and what goes wrong on the way, a
 //! [`Behaviour`] tells: the server's own, changed by the request's `x-bantam-mock` header, changed by what follows `+` in its model's
 //! name. So a test asks for `"model": "any+status=503,first=2"` through whatever stands between.
 //!

@@ -79,7 +79,19 @@ fn finish(script: &Script) -> &'static str {
     }
 }
 
-pub(super) fn chat(script: &Script) -> Value {
+/// Every token has the same log-probability, where a chat request asks for them.
+const LOGPROB: f64 = -0.1;
+
+fn logprobs(request: &Value, tokens: &[String]) -> Value {
+    if request["logprobs"] != true {
+        return Value::Null;
+    }
+    let token =
+        |token: &String| json!({"token": token, "logprob": LOGPROB, "bytes": token.as_bytes(), "top_logprobs": []});
+    json!({"content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null})
+}
+
+pub(super) fn chat(script: &Script, request: &Value) -> Value {
     let call = |call: &ToolCall| json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
     let mut message = json!({"role": "assistant", "content": script.text()});
     if !script.calls.is_empty() {
@@ -91,7 +103,7 @@ pub(super) fn chat(script: &Script) -> Value {
         "object": "chat.completion",
         "created": CREATED,
         "model": script.model,
-        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish(script)}],
+        "choices": [{"index": 0, "message": message, "logprobs": logprobs(request, &script.tokens), "finish_reason": finish(script)}],
         "usage": usage(script),
     })
 }
@@ -113,8 +125,11 @@ pub(super) fn chat_events(script: &Script, behaviour: &Behaviour, request: &Valu
     };
     let mut events = vec![Event::data(&chunk(json!({"role": "assistant", "content": ""}), None))];
     for token in &script.tokens {
+        let logprobs = logprobs(request, std::slice::from_ref(token));
         let token = if behaviour.stamp { Event::STAMP } else { token };
-        events.push(Event::data(&chunk(json!({"content": token}), None)).token());
+        let mut chunk = chunk(json!({"content": token}), None);
+        chunk["choices"][0]["logprobs"] = logprobs;
+        events.push(Event::data(&chunk).token());
     }
     for delta in call_deltas(&script.calls, behaviour.fault) {
         events.push(Event::data(&chunk(json!({"tool_calls": [delta]}), None)).token());

@@ -234,7 +234,7 @@ impl Answering<'_> {
         let body = match self.api {
             Api::Messages => anthropic::messages(&script),
             Api::Completions => openai::completion(&script),
-            _ => openai::chat(&script),
+            _ => openai::chat(&script, self.request),
         };
         self.whole(&body, computing, watch).await
     }

@@ -50,6 +50,32 @@ impl Asked {
     }
 }
 
+/// Shows the log-probabilities of an answer's tokens, or of those that one event of a stream brings, where its server tells them.
+pub fn for_each_logprob(api: Api, answer: &Value, visit: &mut dyn FnMut(f64)) {
+    fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+        list.and_then(Value::as_array).into_iter().flatten()
+    }
+    let of_token = |token: &Value| token.get("logprob").and_then(Value::as_f64);
+    let choices = || items(answer.get("choices"));
+    match api {
+        Api::Chat => {
+            choices().flat_map(|c| items(c.pointer("/logprobs/content"))).filter_map(of_token).for_each(visit);
+        }
+        Api::Completions => {
+            let of_choices = choices().flat_map(|c| items(c.pointer("/logprobs/token_logprobs")));
+            of_choices.filter_map(Value::as_f64).for_each(visit);
+        }
+        Api::Responses if answer.get("type").is_some_and(|t| t == "response.output_text.delta") => {
+            items(answer.get("logprobs")).filter_map(of_token).for_each(visit);
+        }
+        Api::Responses => {
+            let parts = items(answer.get("output")).flat_map(|item| items(item.get("content")));
+            parts.flat_map(|part| items(part.get("logprobs"))).filter_map(of_token).for_each(visit);
+        }
+        Api::Messages | Api::Embeddings => {}
+    }
+}
+
 /// What an answer says of itself; a stream's events add up to the same.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Probe {

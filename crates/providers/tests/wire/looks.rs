@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bantam_providers::wire::probe::{Asked, Probe, Said, Usage};
+use bantam_providers::wire::probe::{Asked, Probe, Said, Usage, for_each_logprob};
 use bantam_providers::wire::texts::{Extent, Kind, Part, Place, for_each_text};
 use bantam_providers::wire::{
     Api, ApiFault, Stream, UpstreamError, WireError, error_body, error_event, upstream_error,
@@ -81,6 +81,28 @@ fn what_was_said_is_counted_once() {
     let mut said = Said::default();
     (0..10).for_each(|_| said.event(Api::Chat, &chunk(json!({"content": "a"})).to_string()).unwrap());
     assert_eq!(said.tokens(), 10);
+}
+
+#[test]
+fn log_probabilities_are_found_where_each_api_has_them() {
+    let tokens = json!([{"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5}]}, {"token": "b", "logprob": -2}]);
+    let part = json!({"type": "output_text", "text": "ab", "logprobs": tokens});
+    let delta = |kind: &str| json!({"type": kind, "delta": "ab", "logprobs": tokens});
+    let choice = |logprobs: Value| json!({"choices": [{"index": 0, "logprobs": logprobs}]});
+    for (api, answer, known) in [
+        (Api::Chat, choice(json!({"content": tokens})), true),
+        (Api::Chat, choice(Value::Null), false),
+        (Api::Completions, choice(json!({"tokens": ["a", "b"], "token_logprobs": [-0.5, -2.0]})), true),
+        (Api::Responses, json!({"output": [{"type": "message", "content": [part]}]}), true),
+        (Api::Responses, delta("response.output_text.delta"), true),
+        // It was told before.
+        (Api::Responses, delta("response.output_text.done"), false),
+        (Api::Messages, json!({"content": [part]}), false),
+    ] {
+        let mut found = Vec::new();
+        for_each_logprob(api, &answer, &mut |logprob| found.push(logprob));
+        assert_eq!(found, if known { vec![-0.5, -2.0] } else { vec![] }, "{answer}");
+    }
 }
 
 #[test]
