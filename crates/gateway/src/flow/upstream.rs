@@ -1,5 +1,6 @@
 //! Answers of models elsewhere.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,8 +12,8 @@ use bantam_providers::plan::Plan;
 use bantam_providers::target::Target;
 use bantam_providers::wire::probe::Said;
 use bantam_providers::wire::{self, Api, SseParser};
-use bytes::Bytes;
 use futures::StreamExt;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::account::{Account, Answerer, micros};
@@ -103,8 +104,8 @@ impl Scope {
     /// The request as a target takes it.
     fn outbound(&self, target: &Target) -> Result<Outbound, Refusal> {
         let body = match self.leaving(&target.attributes) {
-            Some(Leaving::AsItIs) => self.asked.body.clone(),
-            Some(Leaving::Redacted(redacted)) => redacted.body.clone(),
+            Some(Leaving::AsItIs) => &self.asked.body,
+            Some(Leaving::Redacted(redacted)) => &redacted.body,
             // Such a target is in no plan.
             None => return Err(Box::new(ApiError::MustStay { rule: "policy".into() })),
         };
@@ -112,33 +113,58 @@ impl Scope {
     }
 }
 
-fn outbound(asked: &Asked, mut body: Value, target: &Target, passed: &HeaderMap) -> Result<Outbound, Refusal> {
+fn outbound(asked: &Asked, body: &Value, target: &Target, passed: &HeaderMap) -> Result<Outbound, Refusal> {
     let api = native(asked.api, target);
-    if api != asked.api {
-        body = wire::request(body, asked.api, api)?;
+    let body = match api == asked.api {
+        true => Cow::Borrowed(body),
+        false => Cow::Owned(wire::request(body.clone(), asked.api, api)?),
+    };
+    let mut fields = Fields(body.as_object().into_iter().flatten().map(|(k, v)| (&**k, Cow::Borrowed(v))).collect());
+    *fields.entry("model").to_mut() = target.model.as_str().into();
+    if asked.stream && matches!(api, Api::Chat | Api::Completions) {
+        // Without it the tokens of a stream would not be known.
+        let options = fields.entry("stream_options").to_mut();
+        if options.is_null() {
+            *options = json!({});
+        }
+        if let Some(options) = options.as_object_mut() {
+            options.insert("include_usage".into(), true.into());
+        }
     }
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("model".into(), target.model.as_str().into());
-        if asked.stream && matches!(api, Api::Chat | Api::Completions) {
-            // Without it the tokens of a stream would not be known.
-            let options = fields.entry("stream_options").or_insert_with(|| json!({}));
-            if let Some(options) = options.as_object_mut() {
-                options.insert("include_usage".into(), true.into());
-            }
-        }
-        if let Some(name) = target.preset.max_tokens.as_deref().filter(|_| api == Api::Chat)
-            && !fields.contains_key(name)
-            && let Some(most) = fields.remove("max_tokens")
-        {
-            fields.insert(name.into(), most);
-        }
+    if let Some(name) = target.preset.max_tokens.as_deref().filter(|_| api == Api::Chat) {
+        fields.rename("max_tokens", name);
     }
     let headers = if api == Api::Messages { passed.clone() } else { HeaderMap::new() };
-    Ok(Outbound { api, headers, body: to_bytes(&body)? })
+    Ok(Outbound { api, headers, body: serde_json::to_vec(&fields)?.into() })
 }
 
-fn to_bytes(body: &Value) -> Result<Bytes, Refusal> {
-    Ok(serde_json::to_vec(body)?.into())
+/// A body's fields, of which only those that change are copied: the others may be long.
+struct Fields<'a>(Vec<(&'a str, Cow<'a, Value>)>);
+
+impl<'a> Fields<'a> {
+    /// A field, null if it was not there.
+    fn entry(&mut self, name: &'a str) -> &mut Cow<'a, Value> {
+        let at = self.0.iter().position(|(key, _)| *key == name).unwrap_or_else(|| {
+            self.0.push((name, Cow::Owned(Value::Null)));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+
+    /// Gives a field another name, unless there is one of that name.
+    fn rename(&mut self, from: &str, to: &'a str) {
+        if self.0.iter().all(|(key, _)| *key != to)
+            && let Some((key, _)) = self.0.iter_mut().find(|(key, _)| *key == from)
+        {
+            *key = to;
+        }
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
 }
 
 /// The events of a streamed answer.

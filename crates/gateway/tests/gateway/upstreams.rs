@@ -83,6 +83,33 @@ async fn chat_goes_through_to_a_server_that_speaks_it() {
 }
 
 #[tokio::test]
+async fn what_the_gateway_does_not_know_goes_through_as_it_is() {
+    let mock = mock(&[]).await;
+    let more = "[[providers]]\nname = \"new\"\npreset = \"openai\"\nbase_url = \"BASE/v1\"\n\
+                [[routes]]\nname = \"newest\"\ntargets = [{ provider = \"new\", model = \"o9\" }]\n";
+    let (_server, mut client) = gateway(&mock, &more.replace("BASE", &mock.base_url())).await;
+    let body = |model: &str, max: &str, rest: &str| {
+        format!(
+            r#"{{"odd":[1,{{"a":null}}],"model":"{model}","{max}":5,"messages":[{{"role":"user","content":"Hi"}}]{rest}}}"#
+        )
+    };
+    // The server's name for the field, and usage, which a client's own options do not take away.
+    let usage = |more: &str| format!(r#","stream":true,"stream_options":{{{more}"include_usage":true}}"#);
+    for (asked, rest, sent) in [
+        ("max_tokens", String::new(), String::new()),
+        ("max_completion_tokens", String::new(), String::new()),
+        ("max_tokens", r#","stream":true"#.to_owned(), usage("")),
+        ("max_tokens", r#","stream":true,"stream_options":{"x":1}"#.to_owned(), usage(r#""x":1,"#)),
+        ("max_tokens", r#","stream":true,"stream_options":null"#.to_owned(), usage("")),
+    ] {
+        let reply = client.post("/v1/chat/completions", body("newest", asked, &rest)).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let seen = mock.seen().pop().unwrap();
+        assert_eq!(std::str::from_utf8(&seen.body).unwrap(), body("o9", "max_completion_tokens", &sent));
+    }
+}
+
+#[tokio::test]
 async fn every_surface_reaches_every_kind_of_server() {
     let mock = mock(&[("Hi", "Hello from there.")]).await;
     let (_server, mut client) = gateway(&mock, "").await;
