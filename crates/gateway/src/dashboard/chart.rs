@@ -12,11 +12,17 @@ use super::range::Range;
 
 /// Of the picture and of the area within the axes, in pixels.
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 190.0;
-const LEFT: f64 = 58.0;
+const HEIGHT: f64 = 240.0;
 const RIGHT: f64 = 632.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 164.0;
+const BOTTOM: f64 = 208.0;
+
+/// Width of a character of a label where the picture is smallest and its text, measured in it, largest; and what is left free beside a label.
+const CHARACTER: f64 = 12.0;
+const GAP: f64 = 8.0;
+
+/// Half the length of a value that has none beside it.
+const ALONE: f64 = 4.0;
 
 /// A picture with its figures.
 pub(super) struct Chart {
@@ -26,6 +32,8 @@ pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
     pub(super) x_ticks: Vec<Tick>,
     pub(super) y_ticks: Vec<Tick>,
+    /// Where the axis is, right of its labels.
+    pub(super) left: f64,
     pub(super) head: Vec<&'static str>,
     pub(super) rows: Vec<Vec<String>>,
 }
@@ -60,8 +68,9 @@ impl Chart {
     pub(super) fn height(&self) -> f64 {
         HEIGHT
     }
-    pub(super) fn left(&self) -> f64 {
-        LEFT
+    /// Where the labels of the axis end.
+    pub(super) fn labels(&self) -> f64 {
+        self.left - GAP
     }
     pub(super) fn right(&self) -> f64 {
         RIGHT
@@ -112,15 +121,18 @@ fn cost(range: Range, slices: &[Slice<'_>]) -> Chart {
         without_line.push(Some(without.dollars()));
     }
     let most = without.dollars().max(spent.dollars());
-    let plot = Plot::new(range, slices, most);
-    let summary = format!(
-        "Over {}, requests with a counterfactual cost {} and would have cost {} without routing: a saving of {}.",
-        range.words(),
-        format::money(spent),
-        format::money(without),
-        format::saving(without.minus(spent), without),
-    );
     let money = |dollars: f64| format::money(NanoDollars::from_dollars(dollars));
+    let plot = Plot::new(range, slices, most, money);
+    let summary = match rows.is_empty() {
+        true => format!("No requests over {}.", range.words()),
+        false => format!(
+            "Over {}, requests with a counterfactual cost {} and would have cost {} without routing: a saving of {}.",
+            range.words(),
+            format::money(spent),
+            format::money(without),
+            format::saving(without.minus(spent), without),
+        ),
+    };
     Chart {
         title: "Cost, and what it would have been",
         summary,
@@ -129,7 +141,8 @@ fn cost(range: Range, slices: &[Slice<'_>]) -> Chart {
             plot.line("cost", "cost", &spent_line, Course::Steps),
         ],
         x_ticks: plot.x_ticks(),
-        y_ticks: plot.y_ticks(money),
+        left: plot.left,
+        y_ticks: plot.y_ticks,
         head: vec!["From (UTC)", "Cost", "Without routing", "Saving"],
         rows,
     }
@@ -143,27 +156,31 @@ fn requests(range: Range, slices: &[Slice<'_>]) -> Chart {
     let total = |values: &[Option<f64>]| values.iter().flatten().sum::<f64>() as u64;
     let (sum, wrong) = (total(&all), total(&failed));
     let most = all.iter().flatten().copied().fold(0.0, f64::max);
-    let plot = Plot::new(range, slices, most);
+    let plot = Plot::new(range, slices, most, |n| format::count(n.round() as u64));
     let rows = slices.iter().filter_map(|slice| {
         let sums = slice.sums?;
         Some(vec![format::moment(slice.start), format::count(sums.requests), format::count(sums.failed)])
     });
     Chart {
         title: "Requests",
-        summary: format!(
-            "{} requests over {}, of which {} failed ({}).",
-            format::count(sum),
-            range.words(),
-            format::count(wrong),
-            format::share(wrong, sum)
-        ),
+        summary: match sum {
+            0 => format!("No requests over {}.", range.words()),
+            _ => format!(
+                "{} requests over {}, of which {} failed ({}).",
+                format::count(sum),
+                range.words(),
+                format::count(wrong),
+                format::share(wrong, sum)
+            ),
+        },
         rows: rows.collect(),
         lines: vec![
             plot.line("all", "requests", &all, Course::Steps),
             plot.line("failed", "failed", &failed, Course::Steps),
         ],
         x_ticks: plot.x_ticks(),
-        y_ticks: plot.y_ticks(|n| format::count(n.round() as u64)),
+        left: plot.left,
+        y_ticks: plot.y_ticks,
         head: vec!["From (UTC)", "Requests", "Failed"],
     }
 }
@@ -174,7 +191,7 @@ fn latency(range: Range, slices: &[Slice<'_>]) -> Chart {
         slices.iter().map(|slice| answered(slice).map(|quantiles| quantiles[which] as f64)).collect()
     };
     let most = of(2).into_iter().flatten().fold(0.0, f64::max);
-    let plot = Plot::new(range, slices, most);
+    let plot = Plot::new(range, slices, most, |us| format::micros(us.round() as u64));
     let micros = |us: u64| format::micros(us);
     let rows: Vec<Vec<String>> = slices
         .iter()
@@ -201,7 +218,8 @@ fn latency(range: Range, slices: &[Slice<'_>]) -> Chart {
             plot.line("p50", "p50", &of(0), Course::Straight),
         ],
         x_ticks: plot.x_ticks(),
-        y_ticks: plot.y_ticks(|us| micros(us.round() as u64)),
+        left: plot.left,
+        y_ticks: plot.y_ticks,
         head: vec!["From (UTC)", "p50", "p95", "p99"],
         rows,
     }
@@ -211,22 +229,34 @@ fn latency(range: Range, slices: &[Slice<'_>]) -> Chart {
 struct Plot {
     range: Range,
     starts: Vec<Timestamp>,
-    step: f64,
     /// The value at the upper end.
     most: f64,
+    /// Where the axis is.
+    left: f64,
+    y_ticks: Vec<Tick>,
 }
 
 impl Plot {
-    fn new(range: Range, slices: &[Slice<'_>], most: f64) -> Self {
+    fn new(range: Range, slices: &[Slice<'_>], most: f64, label: impl Fn(f64) -> String) -> Self {
         // At the least one step: an axis from nothing to nothing has no place for anything.
         let step = if most > 0.0 { round_step(most / 4.0) } else { 1.0 };
-        let most = (most / step).ceil().max(1.0) * step;
-        Self { range, starts: slices.iter().map(|slice| slice.start).collect(), step, most }
+        let steps = (most / step).ceil().max(1.0);
+        let starts = slices.iter().map(|slice| slice.start).collect();
+        let mut plot = Self { range, starts, most: steps * step, left: 0.0, y_ticks: Vec::new() };
+        let label = |i: usize| match i {
+            0 => "0".to_owned(),
+            _ if most > 0.0 => label(i as f64 * step),
+            _ => String::new(),
+        };
+        plot.y_ticks = (0..=steps as usize).map(|i| Tick { at: plot.y(i as f64 * step), label: label(i) }).collect();
+        let longest = plot.y_ticks.iter().map(|tick| tick.label.chars().count()).max().unwrap_or(0);
+        plot.left = longest as f64 * CHARACTER + GAP;
+        plot
     }
 
     /// The left end of a slice.
     fn x(&self, slice: usize) -> f64 {
-        LEFT + (RIGHT - LEFT) * slice as f64 / self.starts.len().max(1) as f64
+        self.left + (RIGHT - self.left) * slice as f64 / self.starts.len().max(1) as f64
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -242,29 +272,27 @@ impl Plot {
                 continue;
             };
             let y = self.y(*value);
+            let alone = !drawing && values.get(i + 1).copied().flatten().is_none();
             let go = if drawing { 'L' } else { 'M' };
             // Writing to a string cannot fail.
             let _ = match course {
                 Course::Steps => write!(path, "{go}{:.1} {y:.1}L{:.1} {y:.1}", self.x(i), self.x(i + 1)),
                 Course::Straight => {
                     let x = (self.x(i) + self.x(i + 1)) / 2.0;
-                    // A value alone is a dot: a line to where it is, with round ends.
-                    write!(path, "{go}{x:.1} {y:.1}{}", if drawing { "" } else { "h0" })
+                    match alone {
+                        true => write!(
+                            path,
+                            "M{:.1} {y:.1}L{:.1} {y:.1}",
+                            (x - ALONE).max(self.left),
+                            (x + ALONE).min(RIGHT)
+                        ),
+                        false => write!(path, "{go}{x:.1} {y:.1}"),
+                    }
                 }
             };
             drawing = true;
         }
         Line { name, class, path }
-    }
-
-    fn y_ticks(&self, label: impl Fn(f64) -> String) -> Vec<Tick> {
-        let steps = (self.most / self.step).round() as usize;
-        (0..=steps)
-            .map(|i| {
-                let value = i as f64 * self.step;
-                Tick { at: self.y(value), label: if i == 0 { "0".to_owned() } else { label(value) } }
-            })
-            .collect()
     }
 
     fn x_ticks(&self) -> Vec<Tick> {
@@ -337,10 +365,29 @@ mod tests {
         assert!(charts[0].summary.contains("a saving of $0.009 (75%)"), "{}", charts[0].summary);
         assert!(charts[1].summary.starts_with("6 requests"), "{}", charts[1].summary);
         for line in charts.iter().flat_map(|chart| &chart.lines) {
-            let numbers = line.path.split(['M', 'L', ' ', 'h']).filter_map(|n| n.parse::<f64>().ok());
+            let numbers = line.path.split(['M', 'L', ' ']).filter_map(|n| n.parse::<f64>().ok());
             assert!(numbers.clone().count() > 2, "{}", line.path);
             assert!(numbers.into_iter().all(|n| (0.0..=WIDTH).contains(&n)), "{}", line.path);
         }
         assert_eq!(charts[0].rows.len(), 2);
+        // Each of the two latencies is seen, though it has none beside it.
+        assert!(charts[2].lines.iter().all(|line| line.path.matches('M').count() == 2 && line.path.contains('L')));
+    }
+
+    #[test]
+    fn labels_have_their_place_left_of_the_axis() {
+        let (_, length) = Range::Hour.slice();
+        let minute = Timestamp::now().0.div_euclid(length).to_string();
+        for nanos in [50_000, 120_000_000, 3_000_000_000_000] {
+            let cost = NanoDollars(nanos);
+            let sums = Sums { group: minute.clone(), compared_cost: cost, counterfactual: cost, ..Sums::default() };
+            let chart = &charts(Range::Hour, &[sums])[0];
+            let longest = chart.y_ticks.iter().map(|tick| tick.label.len()).max().unwrap_or(0);
+            assert!(
+                longest as f64 * CHARACTER <= chart.labels() && chart.left < WIDTH / 3.0,
+                "{longest} {}",
+                chart.left
+            );
+        }
     }
 }

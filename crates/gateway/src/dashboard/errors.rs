@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::cache::patiently;
 use super::failure::Failure;
 use super::range::Range;
-use super::row::Row;
+use super::row::{Row, Status};
 use super::viewer::Viewer;
 use super::{Frame, format, render};
 
@@ -46,6 +46,8 @@ struct Page {
 /// Failures of one kind.
 struct Kind {
     error: String,
+    /// The style sheet's name for it.
+    class: &'static str,
     /// Who was asked, or the route where nobody was.
     place: String,
     count: String,
@@ -79,6 +81,7 @@ fn kinds(failures: &[Recorded]) -> Vec<Kind> {
     found.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
     let row = |((error, place), (count, last)): ((String, String), (u64, &Recorded))| Kind {
         error,
+        class: Status::of(last).class,
         place,
         count: format::count(count),
         last: format::moment(last.entry.arrived),

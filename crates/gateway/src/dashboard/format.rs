@@ -1,5 +1,6 @@
 //! Figures as people read them.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use bantam_ledger::Timestamp;
@@ -39,10 +40,34 @@ pub(super) fn seconds(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..=59 => format!("{seconds} s"),
-        60..=3_599 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..=86_399 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+        60..=3_599 => two(seconds / 60, "min", seconds % 60, "s"),
+        3_600..=86_399 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
     }
+}
+
+/// A time in two units, or in one where there is nothing of the other.
+fn two(large: u64, of: &str, small: u64, unit: &str) -> String {
+    if small == 0 { format!("{large} {of}") } else { format!("{large} {of} {small} {unit}") }
+}
+
+/// Text as it is spelt: what would be invisible or turn the direction of what comes after it is named.
+pub(super) fn visible(text: &str) -> String {
+    let hidden = |c: char| match c {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => true,
+        c => c.is_control(),
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) {
+            // Writing to a string cannot fail.
+            let _ = write!(shown, "[U+{:04X}]", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// With thousands apart.
@@ -117,12 +142,20 @@ mod tests {
             (340_400, "340 ms"),
             (2_310_000, "2.31 s"),
             (65_000_000, "1 min 5 s"),
+            (300_000_000, "5 min"),
             (3_700_000_000, "1 h 1 min"),
         ] {
             assert_eq!(micros(time), expected);
         }
         assert_eq!(moment(Timestamp(1_709_164_800_000_000)), "2024-02-29 00:00:00");
         assert_eq!(clock(Timestamp(1_709_164_861_500_000)), "00:01:01");
+    }
+
+    #[test]
+    fn text_that_would_deceive_is_spelt_out() {
+        assert_eq!(visible("gpt\u{202e}evil\0 \u{2066}a"), "gpt[U+202E]evil[U+0000] [U+2066]a");
+        let plain = "two\nlines\tof مرحبا 👩\u{200d}👧 <b>";
+        assert_eq!(visible(plain), plain);
     }
 
     #[test]

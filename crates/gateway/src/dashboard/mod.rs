@@ -7,8 +7,10 @@
 //! [`viewer`] says who may look, [`session`] remembers them, and one file for each page has its handler and what its template shows.
 
 mod assets;
+mod audit;
 mod cache;
 mod chart;
+mod download;
 mod errors;
 mod failure;
 mod format;
@@ -37,10 +39,11 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
 use bantam_ledger::query::Sums;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::app::App;
 use crate::config::ConfigError;
+use audit::Verification;
 use cache::{Cached, CachedBy};
 use failure::Failure;
 use range::Slices;
@@ -72,6 +75,7 @@ struct Dashboard {
     recent: Cached<Arc<Recent>>,
     sums: CachedBy<Slices, Arc<Vec<Sums>>>,
     listeners: Arc<Semaphore>,
+    verification: watch::Sender<Verification>,
 }
 
 /// The pages, to be merged with the rest.
@@ -84,17 +88,22 @@ pub(crate) fn router() -> Result<Router<Arc<App>>, ConfigError> {
         recent: Cached::new(RECENT_KEPT),
         sums: CachedBy::new(SUMS_KEPT),
         listeners: Arc::new(Semaphore::new(LISTENERS)),
+        verification: watch::Sender::default(),
     };
     Ok(Router::new()
         .route("/dashboard", get(overview::page))
         .route("/dashboard/live", get(live::events))
         .route("/dashboard/requests", get(requests::page))
         .route("/dashboard/requests/{id}", get(story::page))
+        .route("/dashboard/requests.csv", get(download::csv))
+        .route("/dashboard/requests.jsonl", get(download::lines))
         .route("/dashboard/errors", get(errors::page))
         .route("/dashboard/routes", get(routes::page))
         .route("/dashboard/keys", get(keys::page).post(keys::create))
         .route("/dashboard/keys/{id}/rotate", get(keys::list_again).post(keys::rotate))
         .route("/dashboard/keys/{id}/revoke", get(keys::list_again).post(keys::revoke))
+        .route("/dashboard/audit", get(audit::page))
+        .route("/dashboard/audit/verify", get(audit::again).post(audit::start))
         .route("/dashboard/playground", get(playground::page).post(playground::compare))
         .route("/dashboard/playground/answer", post(playground::answer))
         .route("/dashboard/playground/outcome/{id}", get(playground::outcome))
@@ -137,13 +146,14 @@ impl Frame {
     }
 
     /// The pages that the navigation leads to.
-    fn pages(&self) -> [(&'static str, &'static str); 6] {
+    fn pages(&self) -> [(&'static str, &'static str); 7] {
         [
             (HOME, "Overview"),
             (requests::PATH, "Requests"),
             (errors::PATH, "Errors"),
             (routes::PATH, "Routes"),
             (keys::PATH, "Keys"),
+            (audit::PATH, "Audit"),
             (playground::PATH, "Playground"),
         ]
     }

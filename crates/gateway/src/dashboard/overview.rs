@@ -9,6 +9,7 @@ use bantam_providers::{BreakerState, TargetSnapshot};
 use bantam_types::NanoDollars;
 use serde::Deserialize;
 
+use super::audit::Verdict;
 use super::cache::patiently;
 use super::chart::{Chart, charts};
 use super::failure::Failure;
@@ -43,7 +44,7 @@ struct Page {
     total: String,
     budgets: Vec<BudgetRow>,
     upstreams: Vec<UpstreamRow>,
-    audit: Option<Audit>,
+    audit: Option<Verdict>,
 }
 
 /// What is sent again when something happens.
@@ -116,7 +117,7 @@ impl BudgetRow {
                 Period::Month => "month",
             },
             used: shown(used.spent),
-            reserved: if used.reserved > 0 { shown(used.reserved) } else { String::new() },
+            reserved: shown(used.reserved),
             amount: shown(whole),
             percent: format::percent(share(used.spent)),
             bar: Bar {
@@ -163,46 +164,6 @@ impl UpstreamRow {
     }
 }
 
-/// How far the record has come.
-struct Audit {
-    fingerprint: String,
-    public_key: String,
-    open: usize,
-    chains: Vec<ChainRow>,
-}
-
-struct ChainRow {
-    number: u32,
-    length: String,
-    hash: String,
-    last: String,
-    covered: String,
-}
-
-impl Audit {
-    async fn of(ledger: &Ledger) -> Result<Self, Failure> {
-        let reading = ledger.reading();
-        let ends = patiently(reading.chains()).await?;
-        let chains = ends.into_iter().map(|end| ChainRow {
-            number: end.chain,
-            length: format::count(end.last),
-            hash: end.hash.to_string(),
-            last: format::moment(end.at),
-            covered: match end.checkpoint_at {
-                Some(at) => format!("entry {}, signed {}", format::count(end.checkpoint), format::moment(at)),
-                None => "none yet".to_owned(),
-            },
-        });
-        let key = ledger.public_key();
-        Ok(Self {
-            fingerprint: key.id(),
-            public_key: key.to_string(),
-            open: ledger.open_requests(),
-            chains: chains.collect(),
-        })
-    }
-}
-
 async fn budgets(ledger: &Ledger) -> Result<Vec<BudgetRow>, Failure> {
     let mut rows = Vec::new();
     let mut add = |key: Option<(String, String)>, used: Vec<BudgetUse>| {
@@ -223,9 +184,9 @@ pub(super) async fn page(viewer: Viewer, Query(asked): Query<Asked>) -> Result<R
     let range = Range::of(&asked.range)?;
     let Viewer { app, shared, .. } = &viewer;
     let sums = shared.sums(app, range, range.slice().0).await?;
-    let (budgets, audit) = match &app.ledger {
-        Some(ledger) => (budgets(ledger).await?, Some(Audit::of(ledger).await?)),
-        None => (Vec::new(), None),
+    let budgets = match &app.ledger {
+        Some(ledger) => budgets(ledger).await?,
+        None => Vec::new(),
     };
     let total = sums.iter().map(|sums| sums.cost).sum();
     Ok(render(&Page {
@@ -238,6 +199,6 @@ pub(super) async fn page(viewer: Viewer, Query(asked): Query<Asked>) -> Result<R
         total: format::money(total),
         budgets,
         upstreams: app.live().upstreams.snapshot().into_iter().map(UpstreamRow::of).collect(),
-        audit,
+        audit: app.ledger.is_some().then(|| shared.verification.borrow().verdict()),
     }))
 }

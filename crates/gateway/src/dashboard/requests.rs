@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::range::Range;
 use super::row::Row;
 use super::viewer::Viewer;
-use super::{Frame, render};
+use super::{Frame, download, format, render};
 
 pub(super) const PATH: &str = "/dashboard/requests";
 
@@ -68,10 +68,13 @@ struct Page {
     older: Option<String>,
     /// The address of the first page, on later ones.
     newest: Option<String>,
+    /// The addresses of files with all that were found, and how many requests they may have.
+    files: [(&'static str, String); 2],
+    most: String,
 }
 
 impl Asked {
-    fn filter(&self) -> Result<(Filter, Range), Failure> {
+    pub(super) fn filter(&self) -> Result<(Filter, Range), Failure> {
         let range = Range::of(&self.range)?;
         let name = |text: &str, field: &'static str| match text.len() {
             0 => Ok(None),
@@ -100,8 +103,8 @@ impl Asked {
         Ok((filter, range))
     }
 
-    /// The address of the same question, from another request on.
-    fn address(&self, before: &str) -> String {
+    /// The address of the same question at another place, from another request on.
+    fn address(&self, path: &str, before: &str) -> String {
         let fields = [
             ("range", &self.range),
             ("from", &self.from),
@@ -116,7 +119,7 @@ impl Asked {
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(given.filter(|(_, value)| !value.is_empty()))
             .finish();
-        format!("{PATH}?{query}")
+        format!("{path}?{query}")
     }
 }
 
@@ -147,7 +150,7 @@ pub(super) async fn page(viewer: Viewer, Query(asked): Query<Asked>) -> Result<R
     let mut found = patiently(reading.requests(&filter, before, ON_PAGE as u32 + 1)).await?;
     let more = found.len() > ON_PAGE;
     found.truncate(ON_PAGE);
-    let older = found.last().filter(|_| more).map(|last| asked.address(&last.id.to_string()));
+    let older = found.last().filter(|_| more).map(|last| asked.address(PATH, &last.id.to_string()));
     let keys = ledger.keys();
     let keys = keys.iter().rev().take(KEYS).map(|key| {
         let name = if key.name.is_empty() { key.id.to_string() } else { key.name.clone() };
@@ -161,7 +164,12 @@ pub(super) async fn page(viewer: Viewer, Query(asked): Query<Asked>) -> Result<R
         routes: viewer.app.live().routes.names().map(str::to_owned).collect(),
         rows: found.iter().map(|request| Row::of(ledger, request)).collect(),
         older,
-        newest: before.map(|_| asked.address("")),
+        files: [
+            ("CSV", asked.address("/dashboard/requests.csv", "")),
+            ("JSON lines", asked.address("/dashboard/requests.jsonl", "")),
+        ],
+        most: format::count(download::MOST as u64),
+        newest: before.map(|_| asked.address(PATH, "")),
         asked,
     }))
 }
@@ -183,7 +191,7 @@ mod tests {
         assert_eq!(filter.from.unwrap().to_string(), "2026-03-01T09:30:00.000000Z");
         assert_eq!((filter.model.as_deref(), filter.status_from, filter.to), (Some("a&b=<c>"), Some(500), None));
         assert_eq!(
-            asked.address("x"),
+            asked.address(PATH, "x"),
             "/dashboard/requests?from=2026-03-01T09%3A30&model=a%26b%3D%3Cc%3E&status=500&before=x"
         );
     }

@@ -89,7 +89,7 @@ fn sum_rows(sums: &[Sums], field: &str, none: &str) -> Vec<SumRow> {
         latency: if sums.latency_us[2] == 0 {
             "–".to_owned()
         } else {
-            format!("{} / {}", format::micros(sums.latency_us[0]), format::micros(sums.latency_us[1]))
+            sums.latency_us.map(format::micros).join(" / ")
         },
         tokens: format!("{} / {}", format::count(sums.tokens.input), format::count(sums.tokens.output)),
         cost: format::money(sums.cost),

@@ -66,16 +66,17 @@ impl Row {
         let saved = entry.counterfactual.map(|without| format::saving(without.minus(entry.cost), without));
         let (input, output) = (format::count(entry.tokens.input), format::count(entry.tokens.output));
         let moment = format::moment(entry.arrived);
+        let text = |text: &Option<String>| text.as_deref().map(format::visible).unwrap_or_default();
         Self {
             id: request.id.to_string(),
             iso: entry.arrived.to_string(),
             day: moment.get(..10).unwrap_or_default().to_owned(),
             clock: format::clock(entry.arrived),
             surface: entry.surface.clone(),
-            asked: entry.asked.clone(),
-            route: entry.route.clone().unwrap_or_default(),
-            provider: entry.provider.clone().unwrap_or_default(),
-            model: entry.model.clone().unwrap_or_default(),
+            asked: format::visible(&entry.asked),
+            route: text(&entry.route),
+            provider: text(&entry.provider),
+            model: text(&entry.model),
             is_local: entry.provider.as_deref() == Some(LOCAL),
             key: key_name(ledger, entry.key.as_ref()),
             status: Status::of(request),

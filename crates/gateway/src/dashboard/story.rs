@@ -77,6 +77,7 @@ fn kept(name: &'static str, text: &Text) -> Kept {
                 parsed.and_then(|json| serde_json::to_string_pretty(&json).ok()).filter(|t| t.len() <= 4 * SHOWN);
             let text =
                 indented.unwrap_or_else(|| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned());
+            let text = format::visible(&text);
             let size = format!("{} bytes", format::count(bytes.len() as u64));
             let note = if whole {
                 size
@@ -162,10 +163,10 @@ fn facts(story: &Story, row: &Row) -> Vec<(&'static str, Vec<(&'static str, Stri
             vec![
                 ("Arrived (UTC)", format::moment(entry.arrived)),
                 ("API", entry.surface.clone()),
-                ("Model asked for", or_none(&entry.asked)),
+                ("Model asked for", or_none(&row.asked)),
                 ("Route", or_none(&row.route)),
                 ("Key", or_none(&row.key)),
-                ("End user", story.subject.clone().unwrap_or_else(|| "–".to_owned())),
+                ("End user", story.subject.as_deref().map_or("–".to_owned(), format::visible)),
                 ("Stream", if entry.streamed { "yes" } else { "no" }.to_owned()),
             ],
         ),

@@ -38,6 +38,16 @@ function live(now) {
     element.textContent = text;
   };
   const events = new EventSource(now.dataset.live);
+  // Whoever watches is told when nothing comes any more: old figures look like new ones.
+  const link = byId("link");
+  events.addEventListener("open", () => {
+    link.hidden = true;
+  });
+  events.addEventListener("error", () => {
+    const again = events.readyState === EventSource.CONNECTING ? "trying again" : "load the page again";
+    link.textContent = `Not connected; ${again}. Figures are of ${new Date().toISOString().slice(11, 19)} UTC.`;
+    link.hidden = false;
+  });
   events.addEventListener("now", (event) => {
     latest = event.data;
     if (!paused) show(latest);
@@ -45,7 +55,6 @@ function live(now) {
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
-    pause.setAttribute("aria-pressed", String(paused));
     pause.textContent = paused ? "Go on updating" : "Pause updates";
     if (!paused && latest) show(latest);
   });
@@ -59,19 +68,20 @@ function playground(form) {
     event.preventDefault();
     if (running) return;
     running = new AbortController();
-    send.disabled = true;
+    const byButton = document.activeElement === send;
     stop.hidden = false;
+    if (byButton) stop.focus();
+    send.disabled = true;
     progress.textContent = "Asking both models.";
     const done = await Promise.all(["left", "right"].map((side) => ask(form, side, running.signal)));
     running = null;
     send.disabled = false;
+    if (document.activeElement === stop) send.focus();
     stop.hidden = true;
     progress.textContent = done.every(Boolean) ? "Both have answered." : "Not both have answered.";
   });
   stop.addEventListener("click", () => {
     if (running) running.abort();
-    send.disabled = false;
-    send.focus();
   });
 }
 
@@ -108,7 +118,8 @@ async function ask(form, side, signal) {
       body: JSON.stringify({ model, prompt: form.elements.prompt.value, max_tokens: Number(form.elements.max_tokens.value) || 256 }),
       signal,
     });
-    id = response.headers.get("x-bantam-id");
+    // A request that failed is on record, too, under the id that every answer has.
+    id = response.headers.get("x-bantam-id") || response.headers.get("x-request-id");
     if (!response.ok) {
       const problem = await response.json().catch(() => null);
       ok = fail(problem?.error?.message || `The server answered ${response.status}.`);

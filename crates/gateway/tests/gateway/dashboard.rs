@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use serde_json::json;
+use sqlx::Connection;
 use tempfile::TempDir;
 
 use crate::client::{Client, Reply, parse_events};
@@ -111,7 +112,7 @@ async fn page(client: &mut Client, path: &str) -> Reply {
     reply
 }
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/dashboard",
     "/dashboard?range=hour",
     "/dashboard?range=week",
@@ -122,6 +123,7 @@ const PAGES: [&str; 11] = [
     "/dashboard/routes",
     "/dashboard/routes?range=hour",
     "/dashboard/keys",
+    "/dashboard/audit",
     "/dashboard/playground",
 ];
 
@@ -156,9 +158,6 @@ async fn every_page_is_there_before_and_after_requests() {
         page(&mut client, &format!("/dashboard/requests/{id}")).await;
     }
     assert!(overview.contains("there/gpt-big") && overview.contains("in use"), "{overview}");
-    let public = house.ledger.as_ref().unwrap().public_key();
-    assert!(overview.contains(&public.id()) && overview.contains(&public.to_string()), "{overview}");
-
     let story = page(&mut client, &format!("/dashboard/requests/{}", ids[0])).await.body;
     assert!(story.contains("Hash") && story.contains("good") && story.contains("yes"), "{story}");
     let story = page(&mut client, &format!("/dashboard/requests/{}", ids[4])).await.body;
@@ -172,6 +171,71 @@ async fn every_page_is_there_before_and_after_requests() {
             && routes.contains("$1.00 / $4.00"),
         "{routes}"
     );
+}
+
+#[tokio::test]
+async fn the_record_is_verified_on_demand() {
+    let mock = mock(&[]).await;
+    let house = house(file(&mock, ""), Door::Open).await;
+    let mut client = house.server.client().await;
+    client.post("/v1/chat/completions", chat("big", "Hi")).await;
+    let ledger = house.ledger.as_ref().unwrap();
+    ledger.checkpoint().await.unwrap();
+    let before = page(&mut client, "/dashboard/audit").await;
+    let key = ledger.public_key();
+    for part in ["has not been verified", &key.id(), &key.to_string(), "signed "] {
+        assert!(before.body.contains(part), "{part}: {}", before.body);
+    }
+    let forged = client.reply(form("/dashboard/audit/verify", &[])).await;
+    assert_eq!(forged.status, 403);
+    let verify = |token: &str| form("/dashboard/audit/verify", &[("csrf", token)]);
+    let sent = client.reply(verify(&token(&before))).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    assert_eq!(sent.header("location"), Some("/dashboard/audit"));
+    let after = page(&mut client, "/dashboard/audit").await.body;
+    assert!(after.contains("banner good") && after.contains("as it was written. Entries: 2;"), "{after}");
+    assert!(page(&mut client, "/dashboard").await.body.contains("it is as it was written"));
+
+    // Somebody who can write the file says that the request was another's.
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(house.dir.path().join("ledger.db"));
+    let mut file = sqlx::SqliteConnection::connect_with(&file).await.unwrap();
+    sqlx::query("UPDATE entries SET at = at + 1").execute(&mut file).await.unwrap();
+    assert_eq!(client.reply(verify(&token(&before))).await.status, 303);
+    let after = page(&mut client, "/dashboard/audit").await.body;
+    assert!(
+        after.contains("banner bad") && after.contains("it is not what was written. entry 1 of chain 1"),
+        "{after}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_found_is_downloaded() {
+    let mock = mock(&[]).await;
+    let house = house(file(&mock, ""), Door::Open).await;
+    let mut client = house.server.client().await;
+    for model in ["big", "=1+1,\"x\"", "big"] {
+        client.post("/v1/chat/completions", chat(model, "Hi")).await;
+    }
+    let found = page(&mut client, "/dashboard/requests?range=hour&status=400").await.body;
+    let csv = "/dashboard/requests.csv?range=hour&status=400";
+    assert!(found.contains(&csv.replace('&', "&#38;")) && found.contains("/dashboard/requests.jsonl?"), "{found}");
+    let failed = client.get(csv).await;
+    assert_eq!(failed.header("content-disposition"), Some("attachment; filename=\"requests.csv\""));
+    let lines: Vec<&str> = failed.body.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", failed.body);
+    assert!(lines[0].starts_with("id,arrived,key,api,asked,"), "{}", lines[0]);
+    assert!(
+        lines[1].contains(",chat,\"'=1+1,\"\"x\"\"\",,") && lines[1].contains(",refused,404,model_not_found,"),
+        "{}",
+        lines[1]
+    );
+
+    let all = client.get("/dashboard/requests.jsonl").await;
+    let entries: Vec<serde_json::Value> = all.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked: Vec<&str> = entries.iter().map(|line| line["entry"]["asked"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["big", "=1+1,\"x\"", "big"]);
+    assert!(entries.iter().all(|line| line["id"].is_string() && line["seq"].is_u64() && line["hash"].is_string()));
+    assert_eq!(client.get("/dashboard/requests.csv?range=year").await.status, 400);
 }
 
 #[tokio::test]
@@ -217,8 +281,10 @@ async fn what_others_wrote_stays_text() {
     client.post("/v1/chat/completions", body).await;
     let made = client.post("/admin/keys", json!({"name": HOSTILE, "models": [HOSTILE]})).await;
     assert_eq!(made.status, 201, "{}", made.body);
+    client.post("/v1/chat/completions", chat("gpt\u{202e}4o", "Hi")).await;
     let overview = page(&mut client, "/dashboard").await;
     assert!(overview.body.contains("script&#62;alert(1)"), "{}", overview.body);
+    assert!(overview.body.contains("gpt[U+202E]4o") && !overview.body.contains('\u{202e}'), "{}", overview.body);
     let (_, rest) = overview.body.split_once("<td><a href=\"/dashboard/requests/").unwrap();
     let story = format!("/dashboard/requests/{}", rest.split_once('"').unwrap().0);
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("model", HOSTILE).finish();
@@ -240,7 +306,9 @@ async fn nobody_sees_anything_without_logging_in() {
     for door in [Door::Locked, Door::Outside] {
         let house = house(file(&mock, ""), door).await;
         let mut client = house.server.client().await;
-        for path in PAGES.iter().chain(&["/dashboard/requests/0190f4a2-0000-7000-8000-000000000000"]) {
+        for path in
+            PAGES.iter().chain(&["/dashboard/requests/0190f4a2-0000-7000-8000-000000000000", "/dashboard/requests.csv"])
+        {
             let reply = client.get(path).await;
             assert_eq!(reply.status, 303, "{path}: {}", reply.body);
             assert!(reply.header("location").unwrap().starts_with("/dashboard/login"), "{path}");
@@ -252,6 +320,7 @@ async fn nobody_sees_anything_without_logging_in() {
             "/dashboard/keys",
             "/dashboard/keys/x/revoke",
             "/dashboard/keys/x/rotate",
+            "/dashboard/audit/verify",
             "/dashboard/playground",
             "/dashboard/logout",
         ] {
@@ -487,7 +556,14 @@ async fn without_a_ledger_there_is_what_can_be() {
         page(&mut client, path).await;
     }
     assert!(page(&mut client, "/dashboard").await.body.contains("keeps no ledger"));
-    for path in ["/dashboard/requests", "/dashboard/errors", "/dashboard/keys", "/dashboard/live"] {
+    for path in [
+        "/dashboard/requests",
+        "/dashboard/requests.csv",
+        "/dashboard/errors",
+        "/dashboard/keys",
+        "/dashboard/audit",
+        "/dashboard/live",
+    ] {
         let reply = client.get(path).await;
         assert!(reply.status == 404 && reply.body.contains("keeps no ledger"), "{path}: {}", reply.body);
         check_page(path, &reply);
