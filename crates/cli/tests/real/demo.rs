@@ -1,3 +1,6 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use bantam_ledger::query::{Filter, Group};
 use bantam_ledger::{BodyStorage, LedgerConfig, Reading};
 use serde_json::Value;
@@ -96,11 +99,28 @@ fn people_read_the_same_and_bad_questions_are_named() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let (out, notes) = (text(&output.stdout), text(&output.stderr));
     assert!(out.contains("gpt-4-1106-preview, always") && out.contains("kept nothing"), "{out}");
-    assert!(notes.contains("/dashboard"), "{notes}");
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+    assert!(notes.starts_with("dashboard: http://127.0.0.1:") && notes.contains("--stay keeps it"), "{notes}");
+    assert!(notes.contains("1 of 3: 2 questions to") && notes.contains("3 of 3"), "{notes}");
 
     std::fs::write(&file, r#"{"question": "a", "answer": "b", "gold": "c"}"#).unwrap();
     let (code, error) = fails(bantam().args(["demo", "--data"]).arg(&file));
     assert!(code == 1 && error.contains("line 1: gold is 'c'"), "{error}");
     let (code, error) = fails(bantam().args(["demo", "--max-error", "1.5"]));
     assert!(code == 2 && error.contains("between 0 and 1"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demonstration_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = bantam();
+    command.args(["demo", "--speed", "0.1"]).env("TMPDIR", dir.path()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(notes.any(|line| line.unwrap().starts_with("1 of 3")));
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() > 0);
+    ok(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

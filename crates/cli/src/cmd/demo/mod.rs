@@ -106,18 +106,24 @@ struct Shown<'a> {
 pub(crate) fn run(args: &DemoArgs, globals: &Globals) -> anyhow::Result<()> {
     let questions = questions(args)?;
     let dir;
-    let ledger = match &args.ledger {
-        Some(path) => path.clone(),
+    let (ledger, passing) = match &args.ledger {
+        Some(path) => (path.clone(), None),
         None => {
             dir = tempfile::tempdir().context("no folder for the ledger can be made")?;
-            dir.path().join("ledger.db")
+            (dir.path().join("ledger.db"), Some(dir.path().to_owned()))
         }
     };
+    let _guard = interrupt::catch(move || {
+        // The process ends before the folder's owner could delete it.
+        passing.iter().for_each(|dir| drop(fs_err::remove_dir_all(dir)));
+        std::process::exit(interrupt::EXIT_CODE)
+    })?;
     let model = Loaded::open(&args.model, &args.engine, globals)?;
     let config = HouseConfig { port: args.port, ledger: &ledger, speed: args.speed, seed: args.seed };
     let house = House::start(model, &questions, &config)?;
     if !globals.quiet {
-        eprintln!("dashboard: {}/dashboard   {} questions follow", house.url, questions.len());
+        let until = if args.stay { "until Ctrl-C" } else { "while this runs; --stay keeps it" };
+        eprintln!("dashboard: {}/dashboard   ({until})", house.url);
     }
     let outcome = stream(args, &questions, &house, globals);
     if outcome.is_ok() && args.stay {
@@ -180,6 +186,12 @@ fn stream(args: &DemoArgs, questions: &[Question], house: &House, globals: &Glob
     let (calibration, rest) = questions.split_at(first);
 
     let by = |model| move |question| (model, question);
+    let step = |text: String| {
+        if !globals.quiet {
+            eprintln!("{text}");
+        }
+    };
+    step(format!("1 of 3: {first} questions to {}, to choose how sure it has to be", house.small()));
     let bar = progress::questions(globals, first as u64, "choosing the confidence");
     let tried = asker.ask(&calibration.iter().map(by("auto")).collect::<Vec<_>>(), &bar)?;
     bar.finish_and_clear();
@@ -190,6 +202,7 @@ fn stream(args: &DemoArgs, questions: &[Question], house: &House, globals: &Glob
     let guarantee = guaranteed_threshold(&sure, &right, promise)?;
     house.trust(guarantee.map(|found| found.threshold))?;
 
+    step(format!("2 of 3: {} other questions through the gateway", rest.len()));
     let bar = progress::questions(globals, rest.len() as u64, "answered");
     let answers = asker.ask(&rest.iter().map(by("auto")).collect::<Vec<_>>(), &bar)?;
     bar.finish_and_clear();
@@ -197,6 +210,7 @@ fn stream(args: &DemoArgs, questions: &[Question], house: &House, globals: &Glob
     let is_local = |answer| Ok(entry(&entries, answer)?.provider.as_deref() == Some("local"));
     let kept: Vec<bool> = answers.iter().map(is_local).collect::<anyhow::Result<_>>()?;
 
+    step("3 of 3: the same questions to whoever did not answer them, for comparison".to_owned());
     house.hurry();
     let others: Vec<_> =
         rest.iter().zip(&kept).map(|(q, kept)| (if *kept { LARGE } else { house.small() }, q)).collect();
@@ -228,6 +242,7 @@ fn stream(args: &DemoArgs, questions: &[Question], house: &House, globals: &Glob
         spent: [sum(&tried)?, sum(&answers)?, sum(&compared)?],
         requests: entries.len(),
     };
+    step(String::new());
     if globals.json { output::print_json(&show::json(&shown)) } else { output::print(&show::text(&shown)) }
 }
 

@@ -11,6 +11,9 @@ use super::Shown;
 use super::house::LARGE;
 use crate::output;
 
+/// Columns of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
+
 /// One object.
 pub(super) fn json(shown: &Shown<'_>) -> Value {
     let [calibration, stream, comparison] = shown.spent;
@@ -39,7 +42,7 @@ pub(super) fn json(shown: &Shown<'_>) -> Value {
 /// What a person reads.
 pub(super) fn text(shown: &Shown<'_>) -> String {
     let figures = &shown.figures;
-    let mut parts = vec![headline(shown)];
+    let mut parts = vec![wrapped(&headline(shown))];
     let rows = figures.policies.iter().map(|policy| row(shown, policy)).collect();
     parts.push(output::table(&["WHO ANSWERS", "RIGHT", "COST", "SAVED"], &["COST"], rows));
     let kinds = kinds(shown).into_iter().map(|(kind, [asked, kept, right])| {
@@ -55,15 +58,15 @@ pub(super) fn text(shown: &Shown<'_>) -> String {
         .into_iter()
         .filter_map(|(who, seconds)| seconds.as_ref().map(|seconds| format!("{who} {}", wait(seconds))))
         .collect();
-    parts.push(format!("latency: {}", waits.join("; ")));
+    parts.push(wrapped(&format!("latency: {}", waits.join("; "))));
     let [calibration, _, comparison] = shown.spent;
-    parts.push(format!(
+    parts.push(wrapped(&format!(
         "All intervals are 95 %. Costs are the ledger's: {LARGE} at its list price, {} at what this machine costs. Choosing the confidence cost {} besides, \
          asking the others for comparison {}.",
         shown.small,
         dollars(calibration.dollars()),
         dollars(comparison.dollars()),
-    ));
+    )));
     parts.join("\n\n")
 }
 
@@ -109,14 +112,14 @@ fn row(shown: &Shown<'_>, policy: &Policy) -> Vec<String> {
         PolicyKind::Routed => "as it was routed".to_owned(),
         PolicyKind::AllSmall => format!("{}, always", shown.small),
         PolicyKind::AllLarge => format!("{LARGE}, always"),
-        PolicyKind::Random => "the same share, drawn by chance".to_owned(),
-        PolicyKind::Oracle => "who is right, if one knew (oracle)".to_owned(),
+        PolicyKind::Random => "as many kept, by chance".to_owned(),
+        PolicyKind::Oracle => "oracle (knows who is right)".to_owned(),
     };
     let saved = match (policy.policy, &policy.saving) {
         (PolicyKind::AllLarge, _) | (_, None) => String::new(),
-        (_, Some(saving)) => estimate(saving),
+        (_, Some(saving)) => brief(saving),
     };
-    vec![name, estimate(&policy.accuracy), dollars(policy.cost_nanos.dollars()), saved]
+    vec![name, brief(&policy.accuracy), dollars(policy.cost_nanos.dollars()), saved]
 }
 
 /// Per kind: questions, those kept, and of those the right ones.
@@ -133,6 +136,28 @@ fn kinds<'a>(shown: &Shown<'a>) -> BTreeMap<&'a str, [usize; 3]> {
 
 fn estimate(estimate: &Estimate) -> String {
     format!("{} ({} to {})", percent(estimate.value), percent(estimate.lower), percent(estimate.upper))
+}
+
+/// With the interval in whole percents, for a table that fits a terminal.
+fn brief(estimate: &Estimate) -> String {
+    let whole = |share: f64| format!("{:.0}", 100.0 * share + 0.0);
+    format!("{} ({} to {})", percent(estimate.value), whole(estimate.lower), whole(estimate.upper))
+}
+
+/// Breaks a paragraph where a line would be longer than terminals usually are. A number and its sign stay together.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.replace(" %", "\u{a0}%").split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n").replace('\u{a0}', " ")
 }
 
 fn percent(share: f64) -> String {
