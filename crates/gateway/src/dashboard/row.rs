@@ -3,6 +3,8 @@
 use bantam_ledger::keys::KeyId;
 use bantam_ledger::{Ledger, Recorded, Settled};
 
+use serde_json::Value;
+
 use super::format;
 use super::recent::LOCAL;
 
@@ -82,7 +84,10 @@ impl Row {
             status: Status::of(request),
             latency: format::micros(entry.latency_us),
             tokens: format!("{input} / {output}"),
-            cost: format::money(entry.cost),
+            cost: match entry.decision.get("unpriced").and_then(Value::as_bool) {
+                Some(true) if entry.cost.0 == 0 => "no price".to_owned(),
+                _ => format::money(entry.cost),
+            },
             saving: saved.unwrap_or_default(),
         }
     }

@@ -158,6 +158,7 @@ async fn every_page_is_there_before_and_after_requests() {
         page(&mut client, &format!("/dashboard/requests/{id}")).await;
     }
     assert!(overview.contains("there/gpt-big") && overview.contains("in use"), "{overview}");
+    assert_eq!(overview.matches("no price").count(), 1, "{overview}");
     let story = page(&mut client, &format!("/dashboard/requests/{}", ids[0])).await.body;
     assert!(story.contains("Hash") && story.contains("good") && story.contains("yes"), "{story}");
     let story = page(&mut client, &format!("/dashboard/requests/{}", ids[4])).await.body;
