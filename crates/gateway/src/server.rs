@@ -160,17 +160,14 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
         return Err(ServeError::DuplicateTask { name: name.to_owned() });
     }
     let (running, loopback) = (Running::from(served), address.ip().is_loopback());
-    let live = Live::new(&file, &running, loopback)?;
+    let metrics = Metrics::new()?;
+    let live = Live::new(&file, &running, loopback)?.measured(&metrics, &running);
     check_keys(&live, ledger.as_ref())?;
     if !loopback && !live.keys_required {
         tracing::warn!(%address, "anyone who can reach this address can use the models: keys are not required");
     }
-    let app = Arc::new(App::new(
-        config,
-        AppParts { running, live, ledger, bodies: file.ledger.bodies },
-        Metrics::new()?,
-        loopback,
-    ));
+    let app =
+        Arc::new(App::new(config, AppParts { running, live, ledger, bodies: file.ledger.bodies }, metrics, loopback));
     let router = router(Arc::clone(&app))?;
     let reloaded = Arc::clone(&app);
     let reloading = tokio::spawn(async move {
@@ -178,7 +175,7 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
             let live = reloaded.live().changed(&file, &reloaded.running, loopback);
             match live.and_then(|live| check_keys(&live, reloaded.ledger.as_ref()).map(|()| live)) {
                 Ok(live) => {
-                    reloaded.replace(live);
+                    reloaded.replace(live.measured(&reloaded.metrics, &reloaded.running));
                     tracing::info!("the configuration was read again");
                 }
                 Err(error) => tracing::error!(%error, "the configuration cannot be used; the one before stays"),

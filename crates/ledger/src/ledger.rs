@@ -12,6 +12,7 @@ use crate::budgets::{Amounts, Used, unit};
 use crate::chain::{LedgerId, Part, commitment};
 use crate::config::{LedgerConfig, Store};
 use crate::content::{FeedbackEntry, KeyEntry, KeyEvent, RequestEntry, Settled, encode, name};
+use crate::counters::WriterCounts;
 use crate::db::lock::Lock;
 use crate::db::{Connection, Reader, Statement, Value, connect, reader, schema, store};
 use crate::error::{AuthError, BeginError, KeyError, LedgerError};
@@ -234,6 +235,12 @@ impl Ledger {
     #[must_use]
     pub fn open_requests(&self) -> usize {
         self.shared.open().len()
+    }
+
+    /// What the writer of this process has done since the ledger was opened.
+    #[must_use]
+    pub fn counts(&self) -> WriterCounts {
+        self.shared.counters.get()
     }
 
     /// Why the store takes no entries, while that lasts.

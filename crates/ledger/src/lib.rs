@@ -11,6 +11,7 @@ mod chain;
 mod config;
 mod content;
 pub mod cost;
+mod counters;
 mod db;
 mod error;
 mod hex;
@@ -36,6 +37,7 @@ pub use config::{
 pub use content::{
     Bound, CheckpointEntry, ErasedEntry, FeedbackEntry, KeyEntry, KeyEvent, PurgedEntry, RequestEntry, Settled,
 };
+pub use counters::WriterCounts;
 pub use error::{AuthError, BeginError, KeyError, LedgerError, OverBudget, RateLimited};
 pub use ledger::{BudgetUse, Ledger};
 pub use limits::{Amount, Budget, Limits, Period};

@@ -12,6 +12,7 @@ use crate::budgets::{Amounts, Budgets};
 use crate::chain::LedgerId;
 use crate::config::{LedgerConfig, Store};
 use crate::content::RequestEntry;
+use crate::counters::Counters;
 use crate::db::Reader;
 use crate::error::LedgerError;
 use crate::keys::registry::Registry;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     /// Entries that are written for no ticket, at a time.
     pub(crate) without_ticket: Semaphore,
     pub(crate) health: Health,
+    pub(crate) counters: Counters,
     pub(crate) live: broadcast::Sender<std::sync::Arc<Recorded>>,
     pub(crate) reader: Reader,
 }
@@ -62,6 +64,7 @@ impl Shared {
             budgets: Mutex::default(),
             open: Mutex::default(),
             health: Health::default(),
+            counters: Counters::default(),
             live: broadcast::channel(LIVE).0,
             reader,
         }

@@ -21,7 +21,7 @@ use crate::health::Checks;
 use crate::plan::{Group, GroupConfig, Plan};
 use crate::retry::{RetryPolicy, retry_after};
 use crate::target::Target;
-use crate::upstream::{Flight, TargetSnapshot, Upstream};
+use crate::upstream::{Flight, TargetSnapshot, Times, Upstream};
 
 /// How failures are met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -112,6 +112,13 @@ impl Upstreams {
             Ok(Group { members, balance: group.balance })
         };
         Ok(Plan { groups: groups.iter().map(group).collect::<Result<_, _>>()? })
+    }
+
+    /// Has the times of every target noted; of one that a configuration before this had, they go where they went then.
+    pub fn watch(&self, times: impl Fn(&Target) -> Times) {
+        for upstream in self.by_name.values() {
+            upstream.watch(|| times(&upstream.target));
+        }
     }
 
     /// What is known about every target now, by name.

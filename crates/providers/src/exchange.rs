@@ -143,6 +143,7 @@ impl Exchange<'_> {
         streaming.status = status;
         let first = streaming.piece().await.transpose()?;
         let first_byte = Instant::now();
+        streaming.flight.first_byte(first_byte);
         let body = match self.delivery {
             Delivery::Whole => BodyKind::Whole(streaming.rest(first).await?),
             Delivery::Stream => {

@@ -28,4 +28,4 @@ mod upstream;
 
 pub use breaker::{BreakerPolicy, BreakerState};
 pub use retry::RetryPolicy;
-pub use upstream::{TargetSnapshot, Totals};
+pub use upstream::{TargetSnapshot, Times, Totals};

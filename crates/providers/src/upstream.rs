@@ -1,10 +1,12 @@
 //! A target at work: its connections, its limits, and what is known about its health.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use metrics::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -32,6 +34,17 @@ pub struct TargetSnapshot {
     pub cooling: Duration,
     /// Counts since the start.
     pub totals: Totals,
+    /// How many faults there were of each kind ([`Fault::kind`]).
+    pub fault_kinds: BTreeMap<&'static str, u64>,
+}
+
+/// Where a target's times go, in seconds.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// From the beginning of an attempt to the end of its answer, whatever the status.
+    pub duration: Histogram,
+    /// From the beginning of an attempt to the first byte of a 2xx answer's body.
+    pub first_byte: Histogram,
 }
 
 /// Counts of attempts at a target. `attempts` is the sum of the answers, `faults`, `cancelled` and those that run.
@@ -65,6 +78,7 @@ struct Counters {
     faults: AtomicU64,
     cancelled: AtomicU64,
     retries: AtomicU64,
+    fault_kinds: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 pub(crate) struct Upstream {
@@ -79,6 +93,7 @@ pub(crate) struct Upstream {
     /// Milliseconds from `start` until which the server is left alone.
     cooling: AtomicU64,
     counters: Counters,
+    times: OnceLock<Times>,
 }
 
 impl fmt::Debug for Upstream {
@@ -106,6 +121,7 @@ impl Upstream {
             start: now,
             cooling: AtomicU64::new(0),
             counters: Counters::default(),
+            times: OnceLock::new(),
         }
     }
 
@@ -135,7 +151,13 @@ impl Upstream {
     fn admit(self: &Arc<Self>, place: OwnedSemaphorePermit, now: Instant) -> Option<Flight> {
         let ticket = locked(&self.breaker).admit(now)?;
         self.counters.attempts.fetch_add(1, Ordering::Relaxed);
-        Some(Flight { upstream: Arc::clone(self), ticket: Some(ticket), counted: false, place: Some(place) })
+        let upstream = Arc::clone(self);
+        Some(Flight { upstream, began: now, ticket: Some(ticket), counted: false, place: Some(place) })
+    }
+
+    /// Notes times from now on, unless they are noted already.
+    pub(crate) fn watch(&self, times: impl FnOnce() -> Times) {
+        self.times.get_or_init(times);
     }
 
     /// Waits for a place, unless too many wait. Nothing if the breaker opened meanwhile.
@@ -216,6 +238,7 @@ impl Upstream {
                 cancelled: get(&c.cancelled),
                 retries: get(&c.retries),
             },
+            fault_kinds: locked(&c.fault_kinds).clone(),
         }
     }
 }
@@ -224,6 +247,7 @@ impl Upstream {
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) upstream: Arc<Upstream>,
+    began: Instant,
     ticket: Option<Ticket>,
     counted: bool,
     /// Given back at the end, however long the caller keeps what it got.
@@ -246,6 +270,13 @@ impl Flight {
         self.place = None;
     }
 
+    /// The first byte of a 2xx answer is there.
+    pub(crate) fn first_byte(&self, at: Instant) {
+        if let Some(times) = self.upstream.times.get() {
+            times.first_byte.record(at - self.began);
+        }
+    }
+
     /// The first byte of a stream is there.
     pub(crate) fn streaming(&mut self) {
         self.record(Health::Good);
@@ -253,6 +284,9 @@ impl Flight {
 
     /// An answer came to its end.
     pub(crate) fn answered(&mut self, status: hyper::StatusCode) {
+        if let Some(times) = self.upstream.times.get() {
+            times.duration.record(self.began.elapsed());
+        }
         match status.as_u16() {
             429 => {
                 self.record(Health::Unknown);
@@ -283,6 +317,9 @@ impl Flight {
             _ => Health::Bad,
         };
         self.record(health);
+        if !self.counted {
+            *locked(&self.upstream.counters.fault_kinds).entry(fault.kind()).or_default() += 1;
+        }
         self.count(|c| &c.faults);
     }
 }

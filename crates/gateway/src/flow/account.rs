@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::config::Bodies as Keep;
 use crate::error::ApiError;
 use crate::live::{Live, Route};
+use crate::metrics::{Record, RouteMeasures, Side};
 use crate::model::ServedModel;
 use crate::observe::{CLIENT_LEFT, Trace};
 use crate::replay::{Drawn, Replay};
@@ -102,6 +103,14 @@ pub(crate) struct Account {
     sent: Sent,
     /// What computes a local answer again.
     replay: Option<Replay>,
+    /// What it is counted by, once it is known what is asked for.
+    measures: Option<Arc<RouteMeasures>>,
+    /// Which side of a choice answers.
+    side: Option<Side>,
+    /// When its reservation was made.
+    opened: Option<Instant>,
+    /// It has ended, and was counted.
+    over: bool,
 }
 
 impl Account {
@@ -118,7 +127,6 @@ impl Account {
         };
         Self {
             app,
-            live,
             trace,
             caller: caller.clone(),
             started: Instant::now(),
@@ -130,6 +138,11 @@ impl Account {
             answering: None,
             sent: Sent::default(),
             replay: None,
+            measures: live.measures.of("").map(Arc::clone),
+            side: None,
+            opened: None,
+            over: false,
+            live,
         }
     }
 
@@ -138,12 +151,14 @@ impl Account {
         self.begin.model = model.to_owned();
         self.begin.subject.clone_from(&asked.user);
         self.outcome.streamed = asked.stream;
+        self.measures = self.live.measures.of(model).map(Arc::clone);
     }
 
     /// Notes what is asked for by its name alone.
     pub(crate) fn named(&mut self, model: &str) {
         self.begin.model = model.to_owned();
         self.begin.route = Some(model.to_owned());
+        self.measures = self.live.measures.of(model).map(Arc::clone);
     }
 
     /// Refuses a name that the caller's key is not for.
@@ -162,10 +177,18 @@ impl Account {
         self.decision.insert(what.into(), why.into());
     }
 
+    /// Notes which side of a choice answers, and why.
+    pub(crate) fn chose(&mut self, side: Side, why: impl std::fmt::Display) {
+        self.side = Some(side);
+        let model = if side == Side::Small { "small" } else { "large" };
+        self.decided("route", format!("{model}: {why}"));
+    }
+
     /// Reserves the most that the request may cost.
     pub(crate) async fn open(&mut self, estimate: Estimate) -> Result<(), ApiError> {
         self.begin.estimate = estimate;
         if let Some(ledger) = &self.app.ledger {
+            self.opened = Some(Instant::now());
             self.ticket = Some(ledger.begin(self.begin.clone()).await?);
         }
         Ok(())
@@ -174,7 +197,13 @@ impl Account {
     /// Waits until the request is on record. Nothing may be answered before.
     pub(crate) async fn durable(&mut self) -> Result<(), ApiError> {
         match &mut self.ticket {
-            Some(ticket) => ticket.durable().await.map_err(|e| ApiError::ledger(&e)),
+            Some(ticket) => {
+                ticket.durable().await.map_err(|e| ApiError::ledger(&e))?;
+                if let Some(opened) = self.opened.take() {
+                    self.app.metrics.durable(Record::Arrival, opened.elapsed());
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -321,11 +350,14 @@ impl Account {
     async fn settle(&mut self, status: u16, error: Option<&str>) -> Result<(), ApiError> {
         let outcome = self.ended(status, error);
         let Some(ledger) = &self.app.ledger else { return Ok(()) };
+        let began = Instant::now();
         let written = match self.ticket.take() {
             Some(ticket) => ticket.finish(outcome).await,
             None => ledger.record(self.begin.clone(), outcome).await,
         };
-        written.map(drop).map_err(|e| ApiError::ledger(&e))
+        written.map_err(|e| ApiError::ledger(&e))?;
+        self.app.metrics.durable(Record::Entry, began.elapsed());
+        Ok(())
     }
 
     fn ended(&mut self, status: u16, error: Option<&str>) -> Outcome {
@@ -334,6 +366,14 @@ impl Account {
         outcome.status = status;
         outcome.error = error.map(str::to_owned);
         outcome.latency = self.started.elapsed();
+        self.over = true;
+        if let Some(measures) = &self.measures {
+            measures.ended(&outcome);
+        }
+        if let Some(side) = self.side {
+            self.app.metrics.chose(side);
+        }
+        self.app.metrics.policy(&self.decision, error);
         outcome.decision = Value::Object(std::mem::take(&mut self.decision));
         outcome
     }
@@ -342,7 +382,7 @@ impl Account {
 /// A client that leaves drops its request's future: what was spent until then is settled without it.
 impl Drop for Account {
     fn drop(&mut self) {
-        if self.ticket.is_none() {
+        if self.over {
             return;
         }
         let outcome = self.ended(CLIENT_LEFT, Some("client_left"));

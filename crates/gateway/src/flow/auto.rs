@@ -10,6 +10,7 @@ use super::route::AutoWays;
 use super::{Answered, Scope};
 use crate::error::ApiError;
 use crate::live::{Difficulty, Step};
+use crate::metrics::Side;
 
 /// What decides whether the small model's answer stands.
 enum Bar {
@@ -25,18 +26,18 @@ impl Scope {
         let auto = self.live.routes.auto.clone();
         let difficulty = auto.as_ref().and_then(|auto| auto.difficulty.clone());
         if large.is_empty() {
-            account.decided("route", "small: the policy keeps it here");
+            account.chose(Side::Small, "the policy keeps it here");
             return self.first_of(&small, account).await;
         }
         if small.is_empty() {
-            account.decided("route", "large: the small model may not be asked");
+            account.chose(Side::Large, "the small model may not be asked");
             return self.first_of(&large, account).await;
         }
         let decision = match &difficulty {
             Some(difficulty) => match self.difficulty(difficulty).await {
                 Ok(decision) => Some(decision),
                 Err(error) => {
-                    account.decided("route", format!("large: the router failed: {error}"));
+                    account.chose(Side::Large, format_args!("the router failed: {error}"));
                     return self.first_of(&large, account).await;
                 }
             },
@@ -45,7 +46,7 @@ impl Scope {
         if let Some(decision) = &decision {
             account.decided("router", serde_json::to_value(decision).unwrap_or_default());
             if decision.choose == Choice::Large {
-                account.decided("route", "large: the router expects it to gain enough");
+                account.chose(Side::Large, "the router expects it to gain enough");
                 return self.first_of(&large, account).await;
             }
         }
@@ -60,14 +61,14 @@ impl Scope {
             (Some(least), _) => Bar::Confidence(least),
             (None, Some(decision)) if reviews => Bar::Review(decision),
             (None, Some(_)) => {
-                account.decided("route", "small: the router expects the large model to gain little");
+                account.chose(Side::Small, "the router expects the large model to gain little");
                 return match self.first_of(&small, account).await {
                     Err(error) if error.another_may_answer() => self.first_of(&large, account).await,
                     answered => answered,
                 };
             }
             (None, None) => {
-                account.decided("route", "large: there is no router and no cascade");
+                account.chose(Side::Large, "there is no router and no cascade");
                 return self.first_of(&large, account).await;
             }
         };
@@ -75,7 +76,7 @@ impl Scope {
         let answered = match self.first_of(&small, account).await {
             Ok(answered) => answered,
             Err(error) if error.another_may_answer() => {
-                account.decided("route", "large: the small model has no answer");
+                account.chose(Side::Escalated, "the small model has no answer");
                 return self.first_of(&large, account).await;
             }
             Err(error) => return Err(error),
@@ -109,10 +110,10 @@ impl Scope {
             (Bar::Review(_), None) => (false, "there is no router".to_owned()),
         };
         if stands {
-            account.decided("route", format!("small: {why}"));
+            account.chose(Side::Small, why);
             return Ok(small.answered);
         }
-        account.decided("route", format!("large: the small model answered, and {why}"));
+        account.chose(Side::Escalated, format_args!("the small model answered, and {why}"));
         account.spent(small.tokens, small.finish);
         self.first_of(&large, account).await
     }

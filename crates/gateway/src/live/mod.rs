@@ -16,6 +16,7 @@ use bantam_providers::target::Target;
 use secrecy::SecretString;
 
 use crate::config::{ConfigFile, ConfigFileError};
+use crate::metrics::{Measures, Metrics};
 use crate::model::Running;
 
 pub(crate) use difficulty::Difficulty;
@@ -31,6 +32,8 @@ pub(crate) struct Live {
     pub(crate) pricing: Pricing,
     pub(crate) keys_required: bool,
     pub(crate) admin: Option<SecretString>,
+    /// What requests are counted by.
+    pub(crate) measures: Measures,
 }
 
 impl Live {
@@ -73,7 +76,16 @@ impl Live {
             pricing: Pricing::new(file)?,
             keys_required: file.keys.required.unwrap_or(!loopback),
             admin: admin.map(SecretString::from),
+            measures: Measures::default(),
         })
+    }
+
+    /// Has what happens counted.
+    pub(crate) fn measured(mut self, metrics: &Metrics, running: &Running) -> Self {
+        let tasks = running.tasks.iter().map(|task| &*task.task().name);
+        self.measures = Measures::new(metrics, self.routes.names().chain(tasks));
+        self.upstreams.watch(|target| metrics.target(&target.name));
+        self
     }
 }
 

@@ -8,7 +8,10 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::json;
 
+use crate::admin::Admin;
 use crate::app::{App, Phase};
+use crate::error::ApiError;
+use crate::metrics::Viewer;
 
 /// The process answers.
 pub(super) async fn alive() -> impl IntoResponse {
@@ -29,7 +32,9 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
     (code, Json(json!({ "status": status, "models": models })))
 }
 
-/// Prometheus' text format.
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render(&app.running))
+/// Prometheus' text format. Who may administer sees costs and budgets, too.
+pub(super) async fn metrics(State(app): State<Arc<App>>, admin: Result<Admin, ApiError>) -> impl IntoResponse {
+    let viewer = if admin.is_ok() { Viewer::Admin } else { Viewer::Anybody };
+    let text = app.metrics.render(&app, viewer).await;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

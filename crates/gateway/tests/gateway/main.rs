@@ -13,6 +13,7 @@ mod embeddings;
 mod errors;
 mod hostile;
 mod ledger;
+mod metrics;
 mod operations;
 mod pii;
 mod routing;

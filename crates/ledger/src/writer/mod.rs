@@ -109,6 +109,7 @@ impl Writer {
                 op = self.queue.recv() => op,
                 brought = self.backend.tend(), if self.backend.has_to_tend() => {
                     if let Err(error) = brought {
+                        self.shared.counters.failed();
                         self.shared.health.failed(&error);
                     }
                     continue;
@@ -227,6 +228,7 @@ impl Writer {
                 Err(Fault::Operation(_)) if ops.len() > 1 => waiting.extend(ops.into_iter().map(|op| vec![op])),
                 Err(Fault::Operation(error)) => ops.into_iter().for_each(|op| self.refuse(op, &error)),
                 Err(Fault::Store(error)) => {
+                    self.shared.counters.failed();
                     self.shared.health.failed(&error);
                     for op in ops {
                         match op {
@@ -249,7 +251,9 @@ impl Writer {
             Backend::Sqlite(store) => store.commit(&self.shared, self.head, ops, checkpoint.as_ref()).await?,
             Backend::Postgres(store) => store.commit(&self.shared, self.head, ops, checkpoint.as_ref()).await?,
         };
-        self.uncovered += head.seq.saturating_sub(self.head.seq);
+        let entries = head.seq.saturating_sub(self.head.seq);
+        self.shared.counters.committed(entries);
+        self.uncovered += entries;
         if checkpoint.is_some() && head.seq > self.head.seq {
             self.covered();
         }
@@ -278,6 +282,7 @@ impl Writer {
             }
             Err(fault) => {
                 let error = fault.into_error();
+                self.shared.counters.failed();
                 self.shared.health.failed(&error);
                 Err(error)
             }
