@@ -193,7 +193,7 @@ async fn figures_of_the_gateway() {
 
     // Budgets are those of the key.
     let key = client.get("/admin/keys").await.json();
-    let id = key["keys"][0]["id"].as_str().unwrap_or_else(|| panic!("{key}")).to_owned();
+    let id = key["data"][0]["id"].as_str().unwrap_or_else(|| panic!("{key}")).to_owned();
     let get = |name: &str, period: &str| scraped.get(&format!("{name}{{key=\"{id}\",period=\"{period}\"}}"));
     let entry = &all.iter().find(|r| r.entry.key.is_some()).unwrap().entry;
     assert_eq!(get("bantam_budget_limit_dollars", "day"), 1.5);
