@@ -250,7 +250,10 @@ impl Streaming {
         if event.data != "[DONE]" && self.said.event(relay.from, &event.data).is_err() {
             return Err(wire::WireError::Answer { path: ".".into(), why: "an event is not JSON".into() }.into());
         }
-        relay.account.first_token();
+        // What comes before the first text says who speaks and nothing else.
+        if self.said.tokens() > 0 {
+            relay.account.first_token();
+        }
         let pushed = stream.push(&event, &mut self.out);
         relay.account.heard(|| counted::so_far(&relay.asked, stream.probe().usage(), &self.said));
         pushed?;

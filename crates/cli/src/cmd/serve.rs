@@ -173,7 +173,7 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
             output::print(&format!("listening on {url}"))?;
         }
         if !globals.quiet {
-            eprintln!("chat page: {url}/   OpenAI API: {url}/v1   Ctrl-C stops");
+            eprintln!("chat page: {url}/   dashboard: {url}/dashboard   OpenAI API: {url}/v1   Ctrl-C stops");
         }
         let setup = Setup { served, file, ledger: ledger.clone(), reloads };
         bantam_gateway::serve(listener, setup, shutdown).await?;

@@ -129,6 +129,16 @@ async fn every_request_has_an_entry() {
 }
 
 #[tokio::test]
+async fn the_first_token_is_the_first_that_says_something() {
+    let step_time = Duration::from_millis(50);
+    let house = house_with(Options { step_time, ..Options::default() }).await;
+    let mut client = house.server.client().await;
+    client.events("/v1/chat/completions", streamed(chat(MODEL, "Hi"))).await;
+    let first = house.entries(1).await[0].entry.first_token_us.unwrap();
+    assert!(first >= 50_000, "{first}: the event before it says who speaks");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_is_on_record_and_the_upstream_is_told() {
     let mock = mock(&[]).await;
     let house = house(file(&mock, &charged("m+token=20,tokens=1000"))).await;
