@@ -18,6 +18,7 @@ use crate::flow::Caller;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::Running;
+use crate::telemetry::Spans;
 
 /// Inputs that a task answers between two looks at whether anybody still waits for them.
 const TASK_CHUNK: usize = 32;
@@ -47,6 +48,8 @@ pub(crate) struct App {
     /// How bodies are kept there.
     pub(crate) bodies: Bodies,
     pub(crate) metrics: Metrics,
+    /// Where the spans of requests go.
+    pub(crate) spans: Option<Arc<dyn Spans>>,
     pub(crate) phase: watch::Sender<Phase>,
     /// When the server began, in seconds since the Unix epoch.
     started: u64,
@@ -70,6 +73,7 @@ pub(crate) struct AppParts {
     pub(crate) live: Live,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) bodies: Bodies,
+    pub(crate) spans: Option<Arc<dyn Spans>>,
 }
 
 impl App {
@@ -84,6 +88,7 @@ impl App {
             keys_seen: AtomicBool::new(false),
             bodies: parts.bodies,
             metrics,
+            spans: parts.spans,
             phase: watch::Sender::new(Phase::Open),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             loopback,

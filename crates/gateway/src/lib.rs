@@ -37,6 +37,7 @@ mod restore;
 mod retention;
 mod routes;
 mod server;
+pub mod telemetry;
 
 pub use config::{
     Action, AutoTable, Bodies, ConfigError, ConfigFile, ConfigFileError, Durability, GatewayConfig, KeysTable,

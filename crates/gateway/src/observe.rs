@@ -23,8 +23,11 @@ use crate::error::ApiError;
 use crate::host::is_local;
 use crate::metrics::Ended;
 use crate::server::Peer;
+use crate::telemetry::{self, HttpEnd, RequestSpan};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What paths of the API begin with.
+const API: &str = "/v1/";
 /// The path of Anthropic's API, whose clients look for it elsewhere.
 pub(crate) const MESSAGES: &str = "/v1/messages";
 const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -45,6 +48,8 @@ pub(crate) struct Trace {
     pub(crate) completion_tokens: AtomicUsize,
     /// The error that ended a stream whose status had already been sent.
     pub(crate) late_error: OnceLock<ApiError>,
+    /// Where traces are exported, its span.
+    pub(crate) span: Option<RequestSpan>,
 }
 
 impl Trace {
@@ -57,6 +62,7 @@ impl Trace {
             cached_tokens: AtomicUsize::new(0),
             completion_tokens: AtomicUsize::new(0),
             late_error: OnceLock::new(),
+            span: None,
         }
     }
 
@@ -77,13 +83,19 @@ impl Trace {
 
 /// Observes every request.
 pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let trace = Arc::new(Trace::new());
+    let mut trace = Trace::new();
+    let method = method_name(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown".into(), |p| p.as_str().to_string());
+    if let Some(spans) = app.spans.as_deref().filter(|_| route.starts_with(API)) {
+        trace.span = Some(RequestSpan::begin(spans, format!("{method} {route}"), request.headers()));
+    }
+    let trace = Arc::new(trace);
     let id = request_id(&request, trace.id);
     request.extensions_mut().insert(Arc::clone(&trace));
     let mut record = Record {
         id: id.clone(),
-        method: method_name(request.method()),
-        route: request.extensions().get::<MatchedPath>().map_or("unknown".into(), |p| p.as_str().to_string()),
+        method,
+        route,
         peer: request.extensions().get::<Peer>().map(|p| p.0.to_string()).unwrap_or_default(),
         started: Instant::now(),
         status: None,
@@ -165,6 +177,12 @@ impl Drop for Record {
         let model = self.trace.model.get().map_or("", String::as_str);
         self.app.metrics.in_flight().decrement(1.0);
         self.app.metrics.request(&Ended { route: &self.route, method: self.method, model, status, duration });
+        let late_error = self.trace.late_error.get();
+        if let Some(span) = &self.trace.span {
+            let left = (!self.complete).then_some(telemetry::CLIENT_LEFT);
+            let error = late_error.map(ApiError::code).or(left);
+            span.end(&HttpEnd { method: self.method, route: &self.route, status: self.status, error });
+        }
         let count = |n: &AtomicUsize| n.load(Ordering::Relaxed);
         tracing::info!(
             request_id = self.id.to_str().unwrap_or("-"),
@@ -177,7 +195,7 @@ impl Drop for Record {
             prompt_tokens = count(&self.trace.prompt_tokens),
             cached_tokens = count(&self.trace.cached_tokens),
             completion_tokens = count(&self.trace.completion_tokens),
-            error = self.trace.late_error.get().map(tracing::field::display),
+            error = late_error.map(tracing::field::display),
             "request"
         );
     }

@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::model::{Running, Served};
 use crate::retention;
 use crate::routes::router;
+use crate::telemetry::Spans;
 
 /// Most bytes of headers, and of answer buffered per connection.
 const CONNECTION_BUFFER: usize = 64 << 10;
@@ -94,6 +95,8 @@ pub struct Setup {
     pub ledger: Option<Ledger>,
     /// Configurations to take into use while serving.
     pub reloads: mpsc::Receiver<ConfigFile>,
+    /// Where traces go, if anywhere.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 impl Setup {
@@ -102,7 +105,7 @@ impl Setup {
     pub fn only(served: Served) -> Self {
         let file =
             ConfigFile { keys: KeysTable { required: Some(false), ..KeysTable::default() }, ..ConfigFile::default() };
-        Self { served, file, ledger: None, reloads: mpsc::channel(1).1 }
+        Self { served, file, ledger: None, reloads: mpsc::channel(1).1, spans: None }
     }
 }
 
@@ -151,7 +154,7 @@ impl Listener {
 /// # Errors
 /// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::File`], [`ServeError::Metrics`], before the first connection is accepted.
 pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Setup { served, file, ledger, mut reloads } = setup;
+    let Setup { served, file, ledger, mut reloads, spans } = setup;
     let Listener { config, listener, address } = listener;
     if let Some(id) = served.duplicate_model() {
         return Err(ServeError::DuplicateModel { id: id.to_owned() });
@@ -166,8 +169,12 @@ pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Outpu
     if !loopback && !live.keys_required {
         tracing::warn!(%address, "anyone who can reach this address can use the models: keys are not required");
     }
-    let app =
-        Arc::new(App::new(config, AppParts { running, live, ledger, bodies: file.ledger.bodies }, metrics, loopback));
+    let app = Arc::new(App::new(
+        config,
+        AppParts { running, live, ledger, bodies: file.ledger.bodies, spans },
+        metrics,
+        loopback,
+    ));
     let router = router(Arc::clone(&app))?;
     let reloaded = Arc::clone(&app);
     let reloading = tokio::spawn(async move {

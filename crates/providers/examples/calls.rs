@@ -58,8 +58,9 @@ async fn measure(mock: &Mock, names: &[&str]) -> anyhow::Result<(f64, f64)> {
     let some = || async {
         for _ in 0..CALLS / AT_ONE_TIME {
             let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-            let answer =
-                upstreams.call(&plan, Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline }).await?;
+            let answer = upstreams
+                .call(&plan, Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline, trace: None })
+                .await?;
             anyhow::ensure!(answer.status.is_success(), "status {}", answer.status);
         }
         anyhow::Ok(())

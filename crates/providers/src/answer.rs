@@ -12,6 +12,7 @@ use hyper::{HeaderMap, StatusCode};
 use crate::error::Fault;
 use crate::streaming::Streaming;
 use crate::target::Target;
+use crate::trace::TraceContext;
 
 /// An answer, of whatever status: a target's word is the caller's to judge once nothing is left to try.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// What happened then.
     pub next: Next,
+    /// Its own span, which the target was told, where the call has one.
+    pub trace: Option<TraceContext>,
 }
 
 /// What came of an attempt.

@@ -5,6 +5,7 @@ use hyper::HeaderMap;
 use tokio::time::Instant;
 
 use crate::target::Target;
+use crate::trace::TraceContext;
 use crate::wire::Api;
 
 /// One request to whichever target answers it.
@@ -15,6 +16,8 @@ pub struct Call<'a> {
     pub delivery: Delivery,
     /// When the caller gives up, retries and the end of the answer included.
     pub deadline: Instant,
+    /// The span that attempts stand below; targets are told of it.
+    pub trace: Option<TraceContext>,
 }
 
 /// How an answer is handed over.

@@ -21,6 +21,7 @@ use crate::health::Checks;
 use crate::plan::{Group, GroupConfig, Plan};
 use crate::retry::{RetryPolicy, retry_after};
 use crate::target::Target;
+use crate::trace::TraceContext;
 use crate::upstream::{Flight, TargetSnapshot, Times, Upstream};
 
 /// How failures are met.
@@ -140,6 +141,7 @@ impl Upstreams {
             call: &call,
             start: Instant::now(),
             made: Vec::new(),
+            trace: None,
             attempts: Vec::with_capacity(1),
             end: End::Nothing,
             retry_after: None,
@@ -181,6 +183,8 @@ struct Run<'a> {
     start: Instant,
     /// The request as each target that was asked so far takes it.
     made: Vec<(Arc<Upstream>, Outbound)>,
+    /// The span of the attempt that runs.
+    trace: Option<TraceContext>,
     attempts: Vec<Attempt>,
     end: End,
     /// When the first target that was left alone may be tried again.
@@ -305,6 +309,7 @@ impl Run<'_> {
     async fn attempt(&mut self, mut flight: Flight) -> Verdict {
         let upstream = Arc::clone(&flight.upstream);
         let began = Instant::now();
+        self.trace = self.call.trace.map(TraceContext::child);
         let made = match self.made.iter().position(|(made, _)| Arc::ptr_eq(made, &upstream)) {
             Some(made) => made,
             None => match self.call.outgoing.outbound(&upstream.target) {
@@ -321,8 +326,12 @@ impl Run<'_> {
                 }
             },
         };
-        let exchange =
-            Exchange { outbound: &self.made[made].1, delivery: self.call.delivery, deadline: self.call.deadline };
+        let exchange = Exchange {
+            outbound: &self.made[made].1,
+            delivery: self.call.delivery,
+            deadline: self.call.deadline,
+            trace: self.trace,
+        };
         match exchange.run(flight).await {
             Ok(reply) => self.answered(&upstream, began, reply),
             Err(fault) => {
@@ -362,6 +371,7 @@ impl Run<'_> {
             took: began.elapsed(),
             outcome,
             next: Next::Told,
+            trace: self.trace,
         });
     }
 

@@ -18,6 +18,7 @@ use crate::connect::{self, Answered};
 use crate::error::Fault;
 use crate::streaming::{Clock, Streaming};
 use crate::target::Target;
+use crate::trace::{TRACEPARENT, TraceContext};
 use crate::upstream::Flight;
 
 /// Bytes kept of the body of an answer that is none of 2xx.
@@ -62,6 +63,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) outbound: &'a Outbound,
     pub(crate) delivery: Delivery,
     pub(crate) deadline: Instant,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Exchange<'_> {
@@ -116,6 +118,9 @@ impl Exchange<'_> {
             if !NOT_PASSED.contains(&name.as_str()) && !target.headers.contains_key(name) {
                 request.headers_mut().append(name, value.clone());
             }
+        }
+        if let Some(trace) = self.trace {
+            request.headers_mut().insert(TRACEPARENT, trace.header());
         }
         Ok(request)
     }

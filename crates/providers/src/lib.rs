@@ -14,6 +14,7 @@ pub mod mock;
 pub mod plan;
 pub mod preset;
 pub mod target;
+pub mod trace;
 pub mod wire;
 
 mod breaker;

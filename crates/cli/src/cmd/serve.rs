@@ -22,6 +22,9 @@ use crate::{interrupt, output};
 /// What `bantam serve` serves when no model is named.
 const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
 
+/// How long the last traces may take when the server ends.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
 /// Arguments of `bantam serve`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
@@ -110,6 +113,10 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         .thread_name("bantam-http")
         .build()
         .context("cannot start the HTTP threads")?;
+    let spans = {
+        let _inside = runtime.enter();
+        bantam_gateway::telemetry::from_env()?
+    };
     // A port that is taken shows before a model is pulled and loaded.
     let listener = runtime.block_on(Listener::bind(config))?;
 
@@ -175,7 +182,7 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         if !globals.quiet {
             eprintln!("chat page: {url}/   dashboard: {url}/dashboard   OpenAI API: {url}/v1   Ctrl-C stops");
         }
-        let setup = Setup { served, file, ledger: ledger.clone(), reloads };
+        let setup = Setup { served, file, ledger: ledger.clone(), reloads, spans: spans.clone() };
         bantam_gateway::serve(listener, setup, shutdown).await?;
         anyhow::Ok(())
     })?;
@@ -185,6 +192,9 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     }
     if let Some(ledger) = ledger {
         runtime.block_on(ledger.close()).context("the ledger did not take its last entries")?;
+    }
+    if let Some(spans) = spans {
+        spans.shutdown(LAST_SPANS);
     }
     // A thread that still waits for a task's server is not waited for.
     runtime.shutdown_background();

@@ -17,6 +17,7 @@ use crate::metrics::{Record, RouteMeasures, Side};
 use crate::model::ServedModel;
 use crate::observe::{CLIENT_LEFT, Trace};
 use crate::replay::{Drawn, Replay};
+use crate::telemetry::About;
 
 /// Who answers, for the cost.
 #[derive(Clone)]
@@ -210,6 +211,9 @@ impl Account {
 
     /// Notes who answers now.
     pub(crate) fn answers(&mut self, answerer: Answerer) {
+        if let (Some(span), Answerer::Local(_) | Answerer::Encoder(_)) = (&self.trace.span, &answerer) {
+            span.begins_here(&self.begin.surface, answerer.model());
+        }
         self.trace.set_tokens(0, 0, 0);
         self.answering = Some(Answering { answerer, since: Instant::now(), begun: true, heard: None });
     }
@@ -238,6 +242,9 @@ impl Account {
     /// Notes that who was asked has no answer, and another is asked.
     pub(crate) fn passed_on(&mut self, error: &ApiError) {
         let Some(Answering { answerer, since, .. }) = self.answering.take() else { return };
+        if let Some(span) = &self.trace.span {
+            span.passed_on(error.code());
+        }
         self.outcome.attempts.push(Attempt {
             provider: answerer.provider().into(),
             model: answerer.model().into(),
@@ -255,8 +262,8 @@ impl Account {
     /// Adds up what an answer came to: one that is delivered, or one that another takes the place of.
     pub(crate) fn spent(&mut self, tokens: TokenCounts, stop: Option<String>) {
         let Some(answering) = self.answering.take() else { return };
-        self.charge(&answering, tokens, None);
         self.outcome.stop = stop;
+        self.charge(&answering, tokens, None);
     }
 
     /// Adds up what an answer came to that broke off: whoever was at work on it is paid for what it was asked and has written.
@@ -270,6 +277,9 @@ impl Account {
     fn charge(&mut self, answering: &Answering, tokens: TokenCounts, error: Option<&str>) {
         let Answering { answerer, since, begun, .. } = answering;
         self.trace.set_tokens(tokens.input, tokens.cached, tokens.output);
+        if let Some(span) = &self.trace.span {
+            span.answered(&tokens, self.outcome.stop.as_deref());
+        }
         let pricing = &self.live.pricing;
         let cost = match answerer {
             Answerer::Local(model) => pricing.local(model, &tokens),
@@ -374,6 +384,10 @@ impl Account {
             self.app.metrics.chose(side);
         }
         self.app.metrics.policy(&self.decision, error);
+        if let Some(span) = &self.trace.span {
+            let (id, model) = (self.trace.id.to_string(), self.trace.model.get().map(String::as_str));
+            span.recorded(About { id, surface: &self.begin.surface, model }, &outcome);
+        }
         outcome.decision = Value::Object(std::mem::take(&mut self.decision));
         outcome
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use bantam_ledger::Attempt;
@@ -22,6 +23,7 @@ use super::{Answered, Asked, Scope};
 use crate::counted;
 use crate::error::ApiError;
 use crate::reply::{Part, Reply};
+use crate::telemetry::RequestSpan;
 
 /// Headers that mean something to upstreams of the client's own kind.
 const PASSED: [&str; 2] = ["anthropic-version", "anthropic-beta"];
@@ -54,12 +56,19 @@ impl Scope {
             Ok(outbound)
         };
         let delivery = if asked.stream { Delivery::Stream } else { Delivery::Whole };
-        let call = Call { outgoing: &outgoing, delivery, deadline: self.bounds.deadline() };
+        let span = self.trace.span.as_ref();
+        let trace = span.map(RequestSpan::context);
+        let call = Call { outgoing: &outgoing, delivery, deadline: self.bounds.deadline(), trace };
+        let began = Instant::now();
         let (live, mut bounds) = (Arc::clone(&self.live), self.bounds.clone());
         let called = async {
             // The request is put on record while its answer is under way. Where it cannot be, nobody waits for the answer.
             let called = async { Ok(live.upstreams.call(plan, call).await) };
             let (called, ()) = tokio::try_join!(called, account.durable())?;
+            if let Some(span) = span {
+                let attempts = called.as_ref().map_or_else(|error| &error.attempts, |received| &received.attempts);
+                span.attempts(asked.api.name(), began, attempts);
+            }
             Ok::<_, ApiError>(called)
         };
         let called = bounds.run(called).await?;

@@ -109,7 +109,7 @@ pub(crate) async fn start_with(options: Options) -> Server {
     let listener = Listener::bind(options.gateway).await.unwrap();
     let address = listener.address();
     let (reload, reloads) = mpsc::channel(1);
-    let setup = Setup { served, file: options.file, ledger: options.ledger, reloads };
+    let setup = Setup { served, file: options.file, ledger: options.ledger, reloads, spans: None };
     let serving = serve(listener, setup, async move {
         let _ = stopped.await;
     });

@@ -133,7 +133,7 @@ async fn an_api_that_a_target_does_not_have_is_not_called() {
     let outgoing = |_: &Target| -> Result<Outbound, Refusal> {
         Ok(Outbound { api: Api::Messages, headers: HeaderMap::new(), body: "{}".into() })
     };
-    let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG };
+    let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG, trace: None };
     let error = upstreams.call(&plan(&upstreams, "a"), call).await.unwrap_err();
     assert_eq!(story(&error.attempts), ["a no_api told"]);
     assert_eq!(mock.stats().connections, 0);

@@ -19,7 +19,7 @@ async fn post(mock: &Mock, api: Api, body: Value) -> String {
     let outgoing = |_: &Target| -> Result<Outbound, Refusal> {
         Ok(Outbound { api, headers: HeaderMap::new(), body: body.to_string().into() })
     };
-    let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG };
+    let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG, trace: None };
     let answer = upstreams.call(&plan(&upstreams, "a"), call).await.unwrap();
     String::from_utf8(answer.body.collect().await.unwrap().to_vec()).unwrap()
 }

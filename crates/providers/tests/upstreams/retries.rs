@@ -166,11 +166,16 @@ async fn a_request_that_a_target_cannot_take_goes_to_the_next() {
     };
     let deadline = Instant::now() + LONG;
     let both = plan(&upstreams, "a | b");
-    let answer = upstreams.call(&both, Call { outgoing: &picky, delivery: Delivery::Whole, deadline }).await.unwrap();
+    let answer = upstreams
+        .call(&both, Call { outgoing: &picky, delivery: Delivery::Whole, deadline, trace: None })
+        .await
+        .unwrap();
     assert_eq!(story(&answer.attempts), ["a refused fellback", "b 200 told"]);
     let only = plan(&upstreams, "a");
-    let error =
-        upstreams.call(&only, Call { outgoing: &picky, delivery: Delivery::Whole, deadline }).await.unwrap_err();
+    let error = upstreams
+        .call(&only, Call { outgoing: &picky, delivery: Delivery::Whole, deadline, trace: None })
+        .await
+        .unwrap_err();
     assert!(matches!(&error.kind, CallErrorKind::Refused(why) if why.to_string() == "'n' is not supported there"));
 }
 
@@ -185,7 +190,8 @@ async fn the_deadline_ends_waits_and_attempts() {
         let start = Instant::now();
         let deadline = start + Duration::from_millis(200);
         let plan = plan(&upstreams, "a");
-        let ended = upstreams.call(&plan, Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline }).await;
+        let ended =
+            upstreams.call(&plan, Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline, trace: None }).await;
         assert!(start.elapsed() < Duration::from_secs(2));
         match ended {
             Ok(answer) => assert_eq!((answer.status.as_u16(), behaviour), (503, "status=503,retry-after=2")),

@@ -32,7 +32,8 @@ async fn keys_are_sent_as_the_preset_says_and_never_printed() {
         let api = if preset == "anthropic" { Api::Messages } else { Api::Chat };
         let outgoing =
             |target: &Target| -> Result<Outbound, Refusal> { Ok(Outbound { api, ..chat(target, &json!({})) }) };
-        let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG };
+        let call =
+            Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG, trace: None };
         let answer = upstreams.call(&plan(&upstreams, "a"), call).await.unwrap();
         assert_eq!(answer.status, 200, "{preset}");
         assert_eq!(mock.seen()[0].headers[header], value);
@@ -67,7 +68,7 @@ async fn a_callers_credentials_and_connection_headers_are_not_passed_on() {
         }
         Ok(Outbound { headers, ..chat(target, &json!({})) })
     };
-    let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG };
+    let call = Call { outgoing: &outgoing, delivery: Delivery::Whole, deadline: Instant::now() + LONG, trace: None };
     upstreams.call(&plan(&upstreams, "a"), call).await.unwrap();
     let seen = mock.seen().remove(0).headers;
     for gone in ["authorization", "x-api-key", "cookie", "transfer-encoding", "connection", "x-forwarded-for"] {

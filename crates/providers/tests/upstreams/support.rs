@@ -65,7 +65,7 @@ pub(crate) async fn call(
     delivery: Delivery,
 ) -> Result<Answered, CallError> {
     let outgoing = |target: &Target| -> Result<Outbound, Refusal> { Ok(chat(target, &request)) };
-    upstreams.call(plan, Call { outgoing: &outgoing, delivery, deadline: Instant::now() + LONG }).await
+    upstreams.call(plan, Call { outgoing: &outgoing, delivery, deadline: Instant::now() + LONG, trace: None }).await
 }
 
 /// A whole answer to a request whose model name has this behaviour.

@@ -72,7 +72,7 @@ impl House {
         let (stop, stopped) = oneshot::channel();
         let url = format!("http://{}", listener.address());
         let served = Served { models: vec![model.into_served()], ..Served::default() };
-        let setup = Setup { served, file, ledger: Some(ledger.clone()), reloads };
+        let setup = Setup { served, file, ledger: Some(ledger.clone()), reloads, spans: None };
         let serving = runtime.spawn(bantam_gateway::serve(listener, setup, async move {
             let _ = stopped.await;
         }));
