@@ -57,6 +57,7 @@ pub(crate) struct Server {
     child: Child,
     // Kept open: the server may print.
     _stdout: BufReader<ChildStdout>,
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nothing is asked of a server without traces"))]
     pub(crate) url: String,
     _dir: TempDir,
 }

@@ -155,14 +155,16 @@ impl Measures {
 
 /// Writes what the answers of all routes cost.
 pub(super) fn write_costs(text: &mut Text, routes: &BTreeMap<String, Arc<RouteMeasures>>) {
-    let sums: [(Family, fn(&RouteMeasures) -> &AtomicU64); 3] =
-        [(COST, |r| &r.cost), (COMPARED, |r| &r.compared), (COUNTERFACTUAL, |r| &r.counterfactual)];
-    for (family, of) in sums {
+    type Sum = fn(&RouteMeasures) -> &AtomicU64;
+    let mut write = |family: Family, of: Sum| {
         let dollars = |route: &RouteMeasures| {
             NanoDollars(i64::try_from(of(route).load(Ordering::Relaxed)).unwrap_or(i64::MAX)).dollars()
         };
         text.family(family, routes.iter().map(|(name, route)| ([("route", &**name)], dollars(route))));
-    }
+    };
+    write(COST, |route| &route.cost);
+    write(COMPARED, |route| &route.compared);
+    write(COUNTERFACTUAL, |route| &route.counterfactual);
 }
 
 #[cfg(test)]

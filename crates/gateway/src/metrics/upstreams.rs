@@ -37,8 +37,10 @@ const HEALTHY: Family = Family {
     help: "Whether a target answers its health check; 1 where it has none",
 };
 
+type Count = fn(&Totals) -> u64;
+
 /// What becomes of attempts.
-const OUTCOMES: [(&str, fn(&Totals) -> u64); 6] = [
+const OUTCOMES: [(&str, Count); 6] = [
     ("succeeded", |t| t.succeeded),
     ("rejected", |t| t.rejected),
     ("limited", |t| t.limited),
