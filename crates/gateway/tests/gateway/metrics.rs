@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bantam_gateway::SecretRef;
 use http_body_util::BodyExt;
 use hyper::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, post};
 use crate::ledger::{House, house};
@@ -15,14 +15,14 @@ use crate::upstreams::{chat, file, mock, streamed};
 const CHAT: &str = "/v1/chat/completions";
 
 /// Values by name and labels, and each family's type by its name.
-pub(crate) struct Scraped {
+struct Scraped {
     values: BTreeMap<String, f64>,
-    pub(crate) types: BTreeMap<String, String>,
+    types: BTreeMap<String, String>,
 }
 
 impl Scraped {
     /// Reads Prometheus' text format, and fails where it is none.
-    pub(crate) fn read(text: &str) -> Self {
+    fn read(text: &str) -> Self {
         let mut scraped = Self { values: BTreeMap::new(), types: BTreeMap::new() };
         for line in text.lines().filter(|line| !line.is_empty()) {
             if let Some(typed) = line.strip_prefix("# TYPE ") {
@@ -46,8 +46,81 @@ impl Scraped {
     }
 
     /// Names that expressions may use.
-    pub(crate) fn names(&self) -> BTreeSet<&str> {
+    fn names(&self) -> BTreeSet<&str> {
         self.values.keys().map(|sample| sample.split('{').next().unwrap()).collect()
+    }
+}
+
+/// The names of metrics and of their labels that an expression uses.
+fn used(expression: &str) -> Vec<(&str, Vec<&str>)> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = expression.match_indices("bantam_").filter(|(at, _)| !expression[..*at].ends_with(word));
+    // `by (...)` stands before what it sums.
+    let by = expression.match_indices(" by (").flat_map(|(at, by)| {
+        let names = &expression[at + by.len()..];
+        names[..names.find(')').unwrap()].split(", ").filter(|label| *label != "le")
+    });
+    let by: Vec<&str> = by.collect();
+    starts
+        .map(|(at, _)| {
+            let rest = &expression[at..];
+            let (name, rest) = rest.split_at(rest.find(|c| !word(c)).unwrap_or(rest.len()));
+            let within = rest.strip_prefix('{').map_or("", |rest| &rest[..rest.find('}').unwrap()]);
+            let labels = within.split("\",").filter_map(|pair| pair.split(['=', '!']).next()).filter(|l| !l.is_empty());
+            (name, labels.chain(by.iter().copied()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn names_are_found_in_expressions() {
+    let expression = r#"sum by (le, route) (rate(bantam_a_bucket{route=~"$route",by="x"}[1m])) / bantam_b_total > 0"#;
+    assert_eq!(
+        used(expression),
+        [("bantam_a_bucket", vec!["route", "by", "route"]), ("bantam_b_total", vec!["route"])]
+    );
+}
+
+#[tokio::test]
+async fn the_grafana_dashboard_shows_what_is_there() {
+    let (_house, mut client) = lived_in().await;
+    let scraped = scrape(&mut client).await;
+    let names = scraped.names();
+    let labels = |name: &str| -> BTreeSet<&str> {
+        let samples = scraped.values.keys().filter_map(|sample| sample.split_once('{')).filter(|(of, _)| *of == name);
+        samples.flat_map(|(_, labels)| labels.split("\",").filter_map(|pair| pair.split('=').next())).collect()
+    };
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grafana/bantam.json");
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    assert_eq!((&variables[0]["type"], &variables[0]["query"]), (&json!("datasource"), &json!("prometheus")));
+    let mut expressions = vec!["bantam_route_requests_total{route=\"\"}"];
+    assert_eq!(variables[1]["definition"], "label_values(bantam_route_requests_total, route)");
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    for target in panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten()) {
+        assert_eq!(target["datasource"]["uid"], "${datasource}");
+        expressions.push(target["expr"].as_str().unwrap());
+    }
+    let mut shown = BTreeSet::new();
+    for expression in expressions {
+        let used = used(expression);
+        assert!(!used.is_empty(), "{expression}");
+        for (name, wanted) in used {
+            assert!(names.contains(name), "{name} of {expression} is not served");
+            let there = labels(name);
+            assert!(wanted.iter().all(|label| there.contains(label)), "{expression}: {name} has only {there:?}");
+            shown.insert(name.to_owned());
+        }
+    }
+    // What the gateway counts is shown, too.
+    let bare = |name: &str| name.replace("_bucket", "").replace("_count", "").replace("_sum", "");
+    let shown: BTreeSet<String> = shown.iter().map(|name| bare(name)).collect();
+    let families =
+        ["bantam_route_", "bantam_router_", "bantam_policy_", "bantam_upstream_", "bantam_ledger_", "bantam_budget_"];
+    for name in scraped.types.keys().filter(|name| families.iter().any(|family| name.starts_with(family))) {
+        assert!(shown.contains(name), "{name} is in no panel");
     }
 }
 
@@ -59,6 +132,9 @@ const MORE: &str = r#"
     [[routes]]
     name = "slow"
     targets = [{ provider = "there", model = "m+token=50,tokens=1000" }]
+    [[routes]]
+    name = "closing"
+    targets = [{ provider = "there", model = "m+close" }]
     [[prices.models]]
     name = "gpt-big"
     input_per_million = 1.0
@@ -86,7 +162,7 @@ const MORE: &str = r#"
 "#;
 
 /// A server to which everything has happened that is counted.
-pub(crate) async fn lived_in() -> (House, Client) {
+async fn lived_in() -> (House, Client) {
     let mock = mock(&[("Hi", "Hello from there.")]).await;
     let house = house(file(&mock, MORE)).await;
     let mut client = house.server.client().await;
@@ -99,6 +175,7 @@ pub(crate) async fn lived_in() -> (House, Client) {
     assert_eq!(client.reply(refused).await.status, 403);
     assert_eq!(client.post(CHAT, chat("auto", "Hi")).await.status, 200);
     assert_eq!(client.post(CHAT, chat("failing", "Hi")).await.status, 200);
+    assert_eq!(client.post(CHAT, chat("closing", "Hi")).await.status, 502);
     assert_eq!(client.post(CHAT, chat(MODEL, "Hi")).await.status, 200);
     for name in ["none", "another that there is not"] {
         assert_eq!(client.post(CHAT, chat(name, "Hi")).await.status, 404);
@@ -113,8 +190,8 @@ pub(crate) async fn lived_in() -> (House, Client) {
     let mut response = leaving.send(post(CHAT, streamed(chat("slow", "Hi")))).await;
     response.body_mut().frame().await.unwrap().unwrap();
     drop((response, leaving));
-    // Eleven that were let in or refused with a reason, and the one whose client left.
-    house.entries(12).await;
+    // Twelve that were answered, and the one whose client left.
+    house.entries(13).await;
     (house, client)
 }
 
@@ -128,6 +205,7 @@ async fn figures_of_the_gateway() {
         (r#"bantam_route_requests_total{route="big",outcome="invalid"}"#, 0.0),
         (r#"bantam_route_requests_total{route="auto",outcome="ok"}"#, 1.0),
         (r#"bantam_route_requests_total{route="failing",outcome="ok"}"#, 1.0),
+        (r#"bantam_route_requests_total{route="closing",outcome="upstream"}"#, 1.0),
         (r#"bantam_route_requests_total{route="slow",outcome="client_left"}"#, 1.0),
         // What clients make up gets no label of its own.
         (r#"bantam_route_requests_total{route="unknown",outcome="invalid"}"#, 2.0),
@@ -152,21 +230,24 @@ async fn figures_of_the_gateway() {
         (r#"bantam_upstream_breaker{target="there/gpt-big",state="closed"}"#, 1.0),
         (r#"bantam_upstream_breaker{target="there/gpt-big",state="open"}"#, 0.0),
         (r#"bantam_upstream_healthy{target="there/gpt-big"}"#, 1.0),
-        ("bantam_ledger_entries_total", 13.0),
+        ("bantam_ledger_entries_total", 14.0),
         ("bantam_ledger_faults_total", 0.0),
         ("bantam_ledger_up", 1.0),
         ("bantam_ledger_open_requests", 0.0),
-        (r#"bantam_ledger_durable_seconds_count{record="entry"}"#, 11.0),
+        (r#"bantam_ledger_durable_seconds_count{record="entry"}"#, 12.0),
     ] {
         assert_eq!(scraped.get(sample), value, "{sample}");
     }
     let failed = scraped.get(r#"bantam_upstream_attempts_total{target="there/x+status=503",outcome="failed"}"#);
     let retried = scraped.get(r#"bantam_upstream_retries_total{target="there/x+status=503"}"#);
     assert!(failed > 1.0 && retried == failed - 1.0, "{failed} {retried}");
+    let faults = scraped.get(r#"bantam_upstream_attempts_total{target="there/m+close",outcome="fault"}"#);
+    assert!(faults > 0.0);
+    assert_eq!(scraped.get(r#"bantam_upstream_faults_total{target="there/m+close",kind="closed"}"#), faults);
     assert!(scraped.get("bantam_ledger_commits_total") > 0.0);
 
     // Tokens and money are those of the entries.
-    let all = house.entries(12).await;
+    let all = house.entries(13).await;
     let of = |route: &str| {
         let asked = if route == "unknown" { "none" } else { route };
         let mine = all.iter().filter(move |r| r.entry.asked == asked);
@@ -201,20 +282,6 @@ async fn figures_of_the_gateway() {
     assert_eq!(get("bantam_budget_reserved_dollars", "day"), 0.0);
     assert_eq!(get("bantam_budget_limit_tokens", "month"), 1000.0);
     assert_eq!(get("bantam_budget_spent_tokens", "month"), entry.charged_tokens as f64);
-}
-
-#[tokio::test]
-async fn faults_of_upstreams_are_counted_by_kind() {
-    let mock = mock(&[]).await;
-    let more = "[[routes]]\nname = \"closing\"\ntargets = [{ provider = \"there\", model = \"m+close\" }]";
-    let house = house(file(&mock, more)).await;
-    let mut client = house.server.client().await;
-    assert_eq!(client.post(CHAT, chat("closing", "Hi")).await.status, 502);
-    let scraped = scrape(&mut client).await;
-    let faults = scraped.get(r#"bantam_upstream_attempts_total{target="there/m+close",outcome="fault"}"#);
-    assert!(faults > 0.0);
-    assert_eq!(scraped.get(r#"bantam_upstream_faults_total{target="there/m+close",kind="closed"}"#), faults);
-    assert_eq!(scraped.get(r#"bantam_route_requests_total{route="closing",outcome="upstream"}"#), 1.0);
 }
 
 #[tokio::test]
