@@ -47,4 +47,4 @@ pub use config::{
 pub use flow::recorded_prompt;
 pub use model::{Served, ServedEncoder, ServedModel};
 pub use replay::{Replay, ReplayError, Replayed};
-pub use server::{Listener, ServeError, Setup, serve};
+pub use server::{Gateway, Listener, ServeError, Setup, serve};

@@ -148,66 +148,100 @@ impl Listener {
 
 /// Serves until `shutdown` completes and running requests have finished, or the drain timeout has passed.
 ///
-/// Must run inside the runtime that the listener was bound in. Engines are left running: whoever started them shuts them
-/// down.
-///
 /// # Errors
-/// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::File`], [`ServeError::Metrics`], before the first connection is accepted.
+/// As [`Gateway::new`], before the first connection is accepted.
 pub async fn serve(listener: Listener, setup: Setup, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Setup { served, file, ledger, mut reloads, spans } = setup;
-    let Listener { config, listener, address } = listener;
-    if let Some(id) = served.duplicate_model() {
-        return Err(ServeError::DuplicateModel { id: id.to_owned() });
-    }
-    if let Some(name) = served.duplicate_task() {
-        return Err(ServeError::DuplicateTask { name: name.to_owned() });
-    }
-    let (running, loopback) = (Running::from(served), address.ip().is_loopback());
-    let metrics = Metrics::new()?;
-    let live = Live::new(&file, &running, loopback)?.measured(&metrics, &running);
-    check_keys(&live, ledger.as_ref())?;
-    if !loopback && !live.keys_required {
-        tracing::warn!(%address, "anyone who can reach this address can use the models: keys are not required");
-    }
-    let app = Arc::new(App::new(
-        config,
-        AppParts { running, live, ledger, bodies: file.ledger.bodies, spans },
-        metrics,
-        loopback,
-    ));
-    let router = router(Arc::clone(&app))?;
-    let reloaded = Arc::clone(&app);
-    let reloading = tokio::spawn(async move {
-        while let Some(file) = reloads.recv().await {
-            let live = reloaded.live().changed(&file, &reloaded.running, loopback);
-            match live.and_then(|live| check_keys(&live, reloaded.ledger.as_ref()).map(|()| live)) {
-                Ok(live) => {
-                    reloaded.replace(live.measured(&reloaded.metrics, &reloaded.running));
-                    tracing::info!("the configuration was read again");
-                }
-                Err(error) => tracing::error!(%error, "the configuration cannot be used; the one before stays"),
-            }
-        }
-    });
-
-    let retaining = app.ledger.clone().map(|ledger| tokio::spawn(retention::keep(ledger)));
-
-    let mut connections = JoinSet::new();
-    run(&app, &router, &listener, &mut connections, shutdown).await;
-
-    drop(listener);
-    reloading.abort();
-    if let Some(retaining) = retaining {
-        retaining.abort();
-    }
-    // Connections watch the phase: they finish what they are sending and close.
-    app.phase.send_replace(Phase::Ending);
-    let flushed = timeout(FLUSH, async { while connections.join_next().await.is_some() {} }).await;
-    if flushed.is_err() {
-        tracing::warn!(connections = connections.len(), "closing connections that did not end by themselves");
-        connections.shutdown().await;
-    }
+    Gateway::new(listener, setup)?.run(shutdown).await;
     Ok(())
+}
+
+/// Everything checked and put together; nothing is accepted yet.
+pub struct Gateway {
+    app: Arc<App>,
+    router: Router,
+    listener: TcpListener,
+    reloads: mpsc::Receiver<ConfigFile>,
+    file: ConfigFile,
+}
+
+impl Gateway {
+    /// Puts a gateway together. Must be called inside the runtime that the listener was bound in.
+    ///
+    /// # Errors
+    /// [`ServeError::DuplicateModel`], [`ServeError::DuplicateTask`], [`ServeError::File`], [`ServeError::Metrics`].
+    pub fn new(listener: Listener, setup: Setup) -> Result<Self, ServeError> {
+        let Setup { served, file, ledger, reloads, spans } = setup;
+        let Listener { config, listener, address } = listener;
+        if let Some(id) = served.duplicate_model() {
+            return Err(ServeError::DuplicateModel { id: id.to_owned() });
+        }
+        if let Some(name) = served.duplicate_task() {
+            return Err(ServeError::DuplicateTask { name: name.to_owned() });
+        }
+        let (running, loopback) = (Running::from(served), address.ip().is_loopback());
+        let metrics = Metrics::new()?;
+        let live = Live::new(&file, &running, loopback)?.measured(&metrics, &running);
+        check_keys(&live, ledger.as_ref())?;
+        if !loopback && !live.keys_required {
+            tracing::warn!(%address, "anyone who can reach this address can use the models: keys are not required");
+        }
+        let app = Arc::new(App::new(
+            config,
+            AppParts { running, live, ledger, bodies: file.ledger.bodies, spans },
+            metrics,
+            loopback,
+        ));
+        let router = router(Arc::clone(&app))?;
+        Ok(Self { app, router, listener, reloads, file })
+    }
+
+    /// Serves until `shutdown` completes and running requests have finished, or the drain timeout has passed. Engines are left running: whoever
+    /// started them shuts them down.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { app, router, listener, mut reloads, file: began } = self;
+        let reloaded = Arc::clone(&app);
+        let loopback = app.loopback;
+        let reloading = tokio::spawn(async move {
+            while let Some(file) = reloads.recv().await {
+                let live = reloaded.live().changed(&file, &reloaded.running, loopback);
+                match live.and_then(|live| check_keys(&live, reloaded.ledger.as_ref()).map(|()| live)) {
+                    Ok(live) => {
+                        reloaded.replace(live.measured(&reloaded.metrics, &reloaded.running));
+                        tracing::info!("the configuration was read again");
+                        let fixed = [
+                            ("[server]", file.server == began.server),
+                            ("[ledger]", file.ledger == began.ledger),
+                            ("[[models]]", file.models == began.models),
+                        ];
+                        for (table, _) in fixed.iter().filter(|(_, same)| !same) {
+                            tracing::warn!(
+                                "{table} has changed: that takes a restart, and until then it stays as it was"
+                            );
+                        }
+                    }
+                    Err(error) => tracing::error!(%error, "the configuration cannot be used; the one before stays"),
+                }
+            }
+        });
+
+        let retaining = app.ledger.clone().map(|ledger| tokio::spawn(retention::keep(ledger)));
+
+        let mut connections = JoinSet::new();
+        run(&app, &router, &listener, &mut connections, shutdown).await;
+
+        drop(listener);
+        reloading.abort();
+        if let Some(retaining) = retaining {
+            retaining.abort();
+        }
+        // Connections watch the phase: they finish what they are sending and close.
+        app.phase.send_replace(Phase::Ending);
+        let flushed = timeout(FLUSH, async { while connections.join_next().await.is_some() {} }).await;
+        if flushed.is_err() {
+            tracing::warn!(connections = connections.len(), "closing connections that did not end by themselves");
+            connections.shutdown().await;
+        }
+    }
 }
 
 /// Refuses a configuration under which nobody could ever be let in, and says so where nobody can be yet.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bantam_gateway::{ConfigFile, Listener, ModelTable, Setup};
+use bantam_gateway::{ConfigFile, Gateway, Listener, ModelTable, Setup};
 use bantam_hub::Store;
 use bantam_ledger::{Ledger, LedgerConfig};
 use clap::{Args, ValueEnum};
@@ -103,6 +103,8 @@ fn init_log(format: LogFormat, globals: &Globals) -> anyhow::Result<()> {
 
 pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     init_log(args.log_format, globals)?;
+    // Whoever reads JSON reads nothing else.
+    let globals = &Globals { quiet: globals.quiet || matches!(args.log_format, LogFormat::Json), ..globals.clone() };
     let file = configuration(args)?;
     let mut config = file.server.gateway();
     config.limits.concurrent_requests = config.limits.concurrent_requests.max(args.queue);
@@ -119,6 +121,17 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
     };
     // A port that is taken shows before a model is pulled and loaded.
     let listener = runtime.block_on(Listener::bind(config))?;
+    // From here on it asks for the configuration to be read again, and no longer ends the program; what comes early waits.
+    #[cfg(unix)]
+    let mut hangup = {
+        let _inside = runtime.enter();
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?
+    };
+    // So does a ledger that another process holds.
+    let ledger = match serving_ledger(&file, globals)? {
+        Some(config) => Some(runtime.block_on(Ledger::open(config)).context("the ledger cannot be opened")?),
+        None => None,
+    };
 
     let mut engine = args.engine.clone();
     engine.queue = args.queue;
@@ -138,13 +151,10 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         None => {}
     }
     let (served, engines) = serving.into_parts();
+    let address = listener.address();
 
     let (stop, stopped) = tokio::sync::watch::channel(0u32);
     let stop = Arc::new(stop);
-    let ledger = match serving_ledger(&file, globals)? {
-        Some(config) => Some(runtime.block_on(Ledger::open(config)).context("the ledger cannot be opened")?),
-        None => None,
-    };
     let (reload, reloads) = tokio::sync::mpsc::channel(1);
     let on_interrupt = Arc::clone(&stop);
     let _guard = interrupt::catch(move || request_stop(&on_interrupt))?;
@@ -157,13 +167,17 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
                     request_stop(&stop);
                 }
             });
-            let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
             let args = args.clone();
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
                     match configuration(&args) {
                         Ok(file) => drop(reload.send(file).await),
-                        Err(error) => eprintln!("the configuration cannot be used, the one before stays: {error:#}"),
+                        Err(error) => {
+                            tracing::error!(
+                                error = format!("{error:#}"),
+                                "the configuration cannot be used; the one before stays"
+                            );
+                        }
                     }
                 }
             });
@@ -172,8 +186,10 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
             let mut stopped = stopped;
             let _ = stopped.wait_for(|&n| n > 0).await;
         };
+        let setup = Setup { served, file, ledger: ledger.clone(), reloads, spans: spans.clone() };
+        let gateway = Gateway::new(listener, setup)?;
         // The one line on standard output: scripts read the port from it.
-        let url = format!("http://{}", listener.address());
+        let url = format!("http://{address}");
         if globals.json {
             output::print_json(&json!({"event": "listening", "url": url}))?;
         } else {
@@ -182,8 +198,7 @@ pub(crate) fn run(args: &ServeArgs, globals: &Globals) -> anyhow::Result<()> {
         if !globals.quiet {
             eprintln!("chat page: {url}/   dashboard: {url}/dashboard   OpenAI API: {url}/v1   Ctrl-C stops");
         }
-        let setup = Setup { served, file, ledger: ledger.clone(), reloads, spans: spans.clone() };
-        bantam_gateway::serve(listener, setup, shutdown).await?;
+        gateway.run(shutdown).await;
         anyhow::Ok(())
     })?;
     for engine in engines {

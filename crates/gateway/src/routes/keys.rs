@@ -99,7 +99,7 @@ fn ledger(app: &App) -> Result<&Ledger, ApiError> {
         .ok_or_else(|| ApiError::unsupported("keys", "this server keeps no ledger, and keys are kept there"))
 }
 
-async fn read<T: serde::de::DeserializeOwned>(app: &App, request: Request) -> Result<T, ApiError> {
+pub(super) async fn read<T: serde::de::DeserializeOwned>(app: &App, request: Request) -> Result<T, ApiError> {
     let body = app.bounds().run(body::read(app, request)).await??;
     Ok(parse_fields(&body.bytes)?)
 }

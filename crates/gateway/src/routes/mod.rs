@@ -1,6 +1,7 @@
 //! Which URL is answered by what.
 
 mod chat_page;
+mod erase;
 mod feedback;
 mod generate;
 mod health;
@@ -44,6 +45,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/admin/keys", get(keys::list).post(keys::create))
         .route("/admin/keys/{id}", get(keys::one).patch(keys::update).delete(keys::revoke))
         .route("/admin/keys/{id}/rotate", post(keys::rotate))
+        .route("/admin/erase", post(erase::erase))
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{name}", get(tasks::one))
         .route("/v1/tasks/{name}/run", post(tasks::run))

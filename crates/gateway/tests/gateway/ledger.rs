@@ -129,6 +129,30 @@ async fn every_request_has_an_entry() {
 }
 
 #[tokio::test]
+async fn an_end_users_texts_are_erased_while_serving() {
+    let file = ConfigFile {
+        ledger: bantam_gateway::LedgerTable { bodies: Bodies::Encrypted, ..Default::default() },
+        ..ConfigFile::default()
+    };
+    let house = house(file).await;
+    let mut client = house.server.client().await;
+    for user in ["anna", "bert"] {
+        let mut body = chat(MODEL, "Hi");
+        body["user"] = user.into();
+        assert_eq!(client.post("/v1/chat/completions", body).await.status, 200);
+    }
+    let erased = client.post("/admin/erase", json!({"subject": "anna"})).await;
+    assert_eq!(erased.json()["requests"], 1, "{}", erased.body);
+    assert_eq!(client.post("/admin/erase", json!({"subject": "anna"})).await.json()["requests"], 0);
+    assert_eq!(client.post("/admin/erase", json!({"subject": ""})).await.status, 400);
+    let all = house.entries(2).await;
+    for (recorded, kept) in all.iter().zip([false, true]) {
+        let story = house.ledger.reading().story(recorded.id).await.unwrap();
+        assert_eq!((story.subject.is_some(), !story.bodies.is_empty(), story.erased.is_none()), (kept, kept, kept));
+    }
+}
+
+#[tokio::test]
 async fn the_first_token_is_the_first_that_says_something() {
     let step_time = Duration::from_millis(50);
     let house = house_with(Options { step_time, ..Options::default() }).await;
