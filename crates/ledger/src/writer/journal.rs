@@ -64,7 +64,6 @@ impl Journal {
             }
             let mut file = options.open(path)?.into_parts().0;
             file.write_all(&vec![0; ROOM])?;
-            file.rewind()?;
             Ok::<_, io::Error>(file)
         };
         let files = [make(&paths[0])?, make(&paths[1])?];
@@ -91,11 +90,9 @@ impl Journal {
         self.head.extend(checksum(number, body));
         self.head.extend(body);
         let file = &mut self.files[self.current];
-        if let Err(error) = file.write_all(&self.head) {
-            // What was written of it does not read as a record.
-            file.seek(io::SeekFrom::Start(self.at))?;
-            return Err(error);
-        }
+        // Whatever an append that failed has left there does not read as a record, and is written over.
+        file.seek(io::SeekFrom::Start(self.at))?;
+        file.write_all(&self.head)?;
         self.number = number;
         self.at += self.head.len() as u64;
         self.used[self.current] = self.used[self.current].max(self.at);
@@ -104,11 +101,8 @@ impl Journal {
     }
 
     /// Turns to the other file, of which everything must be in the database.
-    pub(super) fn turn(&mut self) -> io::Result<()> {
-        let next = 1 - self.current;
-        self.files[next].rewind()?;
-        (self.current, self.at) = (next, 0);
-        Ok(())
+    pub(super) const fn turn(&mut self) {
+        (self.current, self.at) = (1 - self.current, 0);
     }
 
     /// Overwrites what stands in both, all of which must be in the database.
@@ -116,7 +110,6 @@ impl Journal {
         for (file, used) in self.files.iter_mut().zip(&mut self.used) {
             file.rewind()?;
             io::copy(&mut io::repeat(0).take(*used), file)?;
-            file.rewind()?;
             *used = 0;
         }
         self.at = 0;
@@ -224,7 +217,7 @@ mod tests {
                     let in_other = turns[place - 1].len();
                     let kept = wanted.len().min(in_other);
                     wanted.drain(..wanted.len() - kept);
-                    journal.turn().unwrap();
+                    journal.turn();
                 }
                 for body in turn {
                     journal.append(body).unwrap();
@@ -268,7 +261,7 @@ mod tests {
         let ledger = dir.path().join("ledger.db");
         let mut journal = Journal::create(&ledger, 0).unwrap();
         journal.append(b"secret").unwrap();
-        journal.turn().unwrap();
+        journal.turn();
         journal.append(b"secret").unwrap();
         journal.wipe().unwrap();
         for path in paths(&ledger) {

@@ -174,31 +174,34 @@ impl SqliteStore {
             return self.home().await.map(|_| ());
         }
         sleep_until(self.due).await;
-        self.send();
-        Ok(())
+        self.send()
     }
 
     /// Begins to bring over what is behind, while commits go on.
-    fn send(&mut self) {
-        let Some(journal) = &mut self.journal else { return };
-        let number = journal.number();
-        // After a failure the other file is still wanted, and nothing is appended.
-        if !self.failing
-            && let Err(error) = journal.turn()
-        {
-            tracing::warn!(%error, "the ledger's journal cannot be turned");
-            self.due = Instant::now() + RETRY;
-            return;
-        }
+    fn send(&mut self) -> Result<(), LedgerError> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
         match std::mem::replace(&mut self.home, Home::Lost) {
             Home::Here(mut database) => {
+                // After a failure the other file is still wanted, and nothing is appended.
+                if !self.failing {
+                    journal.turn();
+                }
+                let number = journal.number();
                 let mut steps = merge(std::mem::take(&mut self.behind));
                 self.home = Home::Away(tokio::spawn(async move {
                     let written = database.bring(&mut steps, number).await;
                     (database, steps, written)
                 }));
+                Ok(())
             }
-            away => self.home = away,
+            Home::Away(work) => {
+                self.home = Home::Away(work);
+                Ok(())
+            }
+            Home::Lost => {
+                self.due = Instant::now() + RETRY;
+                Err(lost())
+            }
         }
     }
 
@@ -242,7 +245,7 @@ impl SqliteStore {
     pub(super) async fn flush(&mut self) -> Result<(), LedgerError> {
         self.home().await?;
         if !self.behind.is_empty() {
-            self.send();
+            self.send()?;
             self.home().await?;
         }
         Ok(())
@@ -340,6 +343,10 @@ pub(crate) async fn recover_for_reading(at: &Store) -> Result<(), LedgerError> {
 
 fn beside(path: &Path, error: &std::io::Error) -> LedgerError {
     LedgerError::File { path: path.to_owned(), why: format!("its journal cannot be used: {error}") }
+}
+
+fn lost() -> LedgerError {
+    LedgerError::Store { doing: "is lost", why: "what wrote to it has ended; start the process anew".to_owned() }
 }
 
 /// SQLite's result codes that speak of one statement and not of the file: SQLITE_ERROR, TOOBIG, CONSTRAINT, MISMATCH, RANGE.
