@@ -38,6 +38,15 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     written(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
+/// Writes a text and nothing more.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(crate) fn print_as_is(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
 /// Writes a value as JSON on one line.
 ///
 /// # Errors

@@ -26,6 +26,9 @@ pub(crate) fn run(args: &AnalyzeArgs, globals: &Globals) -> anyhow::Result<()> {
     if globals.json {
         return output::print_json(&results);
     }
+    if findings.is_empty() {
+        return output::print("nothing was found");
+    }
     let rows = findings.iter().zip(&results).map(|(finding, result)| {
         let found = text.get(finding.range.clone()).unwrap_or_default();
         let place = format!("{}..{}", result.start, result.end);

@@ -1,6 +1,7 @@
 //! `bantam pii anonymize`.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use bantam_pii::{Anonymiser, Operator, OperatorSpec, Pseudonyms};
@@ -30,7 +31,7 @@ pub(crate) struct AnonymizeArgs {
     /// File with the key of hashes, 16 bytes at least
     #[arg(long, value_name = "FILE")]
     salt_file: Option<PathBuf>,
-    /// Where to write what pseudonyms stand for
+    /// Where to write what pseudonyms stand for, the originals: only you may read the file
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
 }
@@ -47,14 +48,29 @@ pub(crate) fn run(args: &AnonymizeArgs, globals: &Globals) -> anyhow::Result<()>
     let mut pseudonyms = Pseudonyms::new();
     let done = anonymiser.apply(&text, &args.detect.detect(&text)?, &mut pseudonyms)?;
     if let Some(path) = &args.map {
-        fs_err::write(path, serde_json::to_string_pretty(&pseudonyms)? + "\n")?;
+        write_private(path, &(serde_json::to_string_pretty(&pseudonyms)? + "\n"))?;
     }
     if !globals.json {
-        return output::print(&done.text);
+        return args.text.write(&done.text);
     }
     let items: Vec<_> =
         done.items.iter().map(|item| json!({ "entity_type": item.entity, "operator": item.operator })).collect();
     output::print_json(&json!({ "text": done.text, "items": items }))
+}
+
+/// The originals are for their owner only, before the first of them is in the file.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = fs_err::OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    // A file that was there before has its own mode.
+    #[cfg(unix)]
+    if file.metadata()?.is_file() {
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    }
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 fn operator(args: &AnonymizeArgs, name: &str) -> anyhow::Result<Operator> {

@@ -29,5 +29,5 @@ pub(crate) fn run(args: &RestoreArgs, globals: &Globals) -> anyhow::Result<()> {
         .with_context(|| format!("{}: is no map of pseudonyms", args.map.display()))?;
     let place = if args.in_json { Place::Json } else { Place::Text };
     let restored = Restorer::whole(&map, place, &args.text.read()?);
-    if globals.json { output::print_json(&json!({ "text": restored })) } else { output::print(&restored) }
+    if globals.json { output::print_json(&json!({ "text": restored })) } else { args.text.write(&restored) }
 }
