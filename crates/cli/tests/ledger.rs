@@ -73,10 +73,35 @@ fn a_key_is_made_changed_and_ended() {
 }
 
 #[test]
+fn keys_are_looked_at_beside_who_holds_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let made = json(dir, &["key", "create", "app", "--daily-budget", "2.50"]);
+    json(dir, &["key", "create", "twin"]);
+    json(dir, &["key", "create", "twin"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let held = bantam_ledger::LedgerConfig::sqlite(&dir.join("ledger.db"));
+        let held = bantam_ledger::Ledger::open(held).await.unwrap();
+        fails(dir, &["key", "create", "other"], 1, "held by another process");
+        let names: Vec<Value> =
+            json(dir, &["key", "list"]).as_array().unwrap().iter().map(|key| key["name"].clone()).collect();
+        assert_eq!(names, ["app", "twin", "twin"]);
+        let by_name = json(dir, &["key", "show", "app"]);
+        assert_eq!(by_name, json(dir, &["key", "show", made["info"]["id"].as_str().unwrap()]));
+        assert_eq!((&by_name["info"]["id"], by_name["budgets"][0]["spent"].as_i64()), (&made["info"]["id"], Some(0)));
+        fails(dir, &["key", "show", "twin"], 1, "2 keys are called twin");
+        fails(dir, &["key", "show", "nobody"], 3, "there is no key nobody");
+        held.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_ledger_is_looked_after_and_verified() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    fails(dir, &["audit", "verify"], 1, "ledger.key.pub");
+    fails(dir, &["audit", "verify"], 1, "there is no ledger");
+    fails(dir, &["audit", "verify", "--ledger", "nope.db"], 1, "there is no ledger nope.db");
     json(dir, &["key", "create", "first"]);
     json(dir, &["key", "create", "second"]);
     let info = json(dir, &["ledger", "info"]);
@@ -96,6 +121,10 @@ fn a_ledger_is_looked_after_and_verified() {
     fails(dir, &["ledger", "backup", copy.to_str().unwrap()], 1, "is there already");
     let of_copy = json(dir, &["ledger", "info", "--ledger", copy.to_str().unwrap()]);
     assert_eq!(of_copy["ledger"], info["ledger"]);
+    let of_copy = ["audit", "verify", "--ledger", copy.to_str().unwrap()];
+    fails(dir, &of_copy, 1, "--public-key FILE");
+    let key = dir.join("ledger.key.pub");
+    assert!(bantam(dir, &[&of_copy[..], &["--public-key", key.to_str().unwrap()]].concat()).status.success());
     assert_eq!(json(dir, &["ledger", "erase", "somebody", "--yes"])["requests"], 0);
     fails(dir, &["ledger", "erase", "somebody"], 1, "--yes");
     fails(dir, &["ledger", "purge"], 2, "--texts");

@@ -18,8 +18,8 @@ use crate::db::{Connection, Reader, Statement, Value, connect, reader, schema, s
 use crate::error::{AuthError, BeginError, KeyError, LedgerError};
 use crate::keys::registry::{Step, check_limits};
 use crate::keys::{KeyChange, KeyId, KeyRecord, NewKey, Secret};
-use crate::limits::{Budget, Period};
-use crate::query::Recorded;
+use crate::limits::{Amount, Budget, Period};
+use crate::query::{Recorded, stored_keys, stored_use};
 use crate::rates::Payer;
 use crate::request::{Begin, EntryReceipt, Estimate, Feedback, Outcome};
 use crate::shared::Shared;
@@ -45,6 +45,16 @@ pub struct BudgetUse {
     pub spent: i64,
     /// Reserved by open requests.
     pub reserved: i64,
+}
+
+impl BudgetUse {
+    pub(crate) const fn new(budget: Budget, used: Used) -> Self {
+        let (spent, reserved) = match budget.amount {
+            Amount::Money(_) => (used.spent.cost, used.reserved.cost),
+            Amount::Tokens(_) => (used.spent.tokens, used.reserved.tokens),
+        };
+        Self { budget, spent, reserved }
+    }
 }
 
 impl Ledger {
@@ -265,34 +275,12 @@ impl Ledger {
             false => {
                 let mut used = Vec::new();
                 for budget in &limits.budgets {
-                    used.push(self.stored_use(key, budget.period).await?);
+                    used.push(stored_use(&self.shared.reader, key, budget.period).await?);
                 }
                 used
             }
         };
-        let amounts = |(budget, used): (&Budget, Used)| {
-            let of = |amounts: Amounts| match budget.amount {
-                crate::Amount::Money(_) => amounts.cost,
-                crate::Amount::Tokens(_) => amounts.tokens,
-            };
-            BudgetUse { budget: *budget, spent: of(used.spent), reserved: of(used.reserved) }
-        };
-        Ok(limits.budgets.iter().zip(used).map(amounts).collect())
-    }
-
-    async fn stored_use(&self, key: Option<&KeyId>, period: Period) -> Result<Used, LedgerError> {
-        let now = Timestamp::now();
-        let number = match period {
-            Period::Day => now.day(),
-            Period::Month => now.month(),
-        };
-        let sql = "SELECT cost, tokens, reserved_cost, reserved_tokens FROM spending WHERE scope = $1 AND unit = $2 AND period = $3";
-        let args = vec![Value::text(crate::budgets::scope(key)), Value::Int(unit(period)), Value::Int(number)];
-        let Some(mut row) = self.shared.reader.rows(sql, args).await?.into_iter().next() else {
-            return Ok(Used::default());
-        };
-        let spent = Amounts { cost: row.int()?, tokens: row.int()? };
-        Ok(Used { spent, reserved: Amounts { cost: row.int()?, tokens: row.int()? } })
+        Ok(limits.budgets.iter().zip(used).map(|(budget, used)| BudgetUse::new(*budget, used)).collect())
     }
 
     /// Who shows this key. Answered from memory, in a time that does not tell how much of the secret was right.
@@ -468,13 +456,7 @@ async fn restore(shared: &Shared, statement: Statement<'_>) -> Result<(), Ledger
 
 /// Reads all keys from the database.
 async fn load_keys(shared: &Shared) -> Result<(), LedgerError> {
-    let mut records = Vec::new();
-    for mut row in shared.reader.rows("SELECT record FROM keys", vec![]).await? {
-        let record: KeyRecord = serde_json::from_str(&row.text()?)
-            .map_err(|e| LedgerError::Damaged { what: format!("a key does not read: {e}") })?;
-        records.push(record);
-    }
-    shared.registry.load(records);
+    shared.registry.load(stored_keys(&shared.reader).await?);
     Ok(())
 }
 

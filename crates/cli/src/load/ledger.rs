@@ -39,21 +39,21 @@ impl LedgerPlace {
 
     /// Opens a ledger that is there, for writing.
     pub(crate) async fn write(&self, globals: &Globals) -> anyhow::Result<Ledger> {
-        let config = self.config(globals)?;
-        if let Store::Sqlite { path, .. } = &config.store
-            && !path.is_file()
-        {
-            bail!("there is no ledger {}", path.display());
-        }
-        Ok(Ledger::open(config).await?)
+        self.is_there(globals)?;
+        Ok(Ledger::open(self.config(globals)?).await?)
     }
 
-    /// The file of the public key, unless one is given.
-    pub(crate) fn public_key(&self, globals: &Globals, given: Option<&Path>) -> anyhow::Result<PathBuf> {
-        Ok(match given {
-            Some(path) => path.to_owned(),
-            None => bantam_ledger::public_key_file(&self.config(globals)?.signing_key),
-        })
+    /// Whether there is a ledger, as far as that can be seen from here.
+    pub(crate) fn is_there(&self, globals: &Globals) -> anyhow::Result<()> {
+        match &self.config(globals)?.store {
+            Store::Sqlite { path, .. } if !path.is_file() => bail!("there is no ledger {}", path.display()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file of the public key, beside the signing key.
+    pub(crate) fn public_key(&self, globals: &Globals) -> anyhow::Result<PathBuf> {
+        Ok(bantam_ledger::public_key_file(&self.config(globals)?.signing_key))
     }
 }
 

@@ -3,6 +3,7 @@
 mod filter;
 mod info;
 mod judged;
+mod keys;
 mod story;
 mod sums;
 
@@ -12,6 +13,7 @@ use uuid::Uuid;
 pub use filter::Filter;
 pub use info::{ChainEnd, Info};
 pub use judged::Judged;
+pub(crate) use keys::{stored_keys, stored_use};
 pub use story::{FeedbackGiven, Story, Text};
 pub use sums::{Group, Sums};
 

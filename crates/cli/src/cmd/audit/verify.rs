@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bantam_ledger::PublicKey;
 use bantam_ledger::audit::{Claim, Expected, Report, verify, verify_export};
 use clap::Args;
@@ -44,7 +44,7 @@ impl std::error::Error for NotSound {}
 
 pub(crate) fn run(args: &VerifyArgs, globals: &Globals) -> anyhow::Result<()> {
     let files = match args.public_key.as_slice() {
-        [] => vec![args.place.public_key(globals, None)?],
+        [] => vec![beside(args, globals)?],
         given => given.to_vec(),
     };
     let keys = files.iter().map(|file| PublicKey::read(file)).collect::<Result<_, _>>()?;
@@ -65,6 +65,21 @@ pub(crate) fn run(args: &VerifyArgs, globals: &Globals) -> anyhow::Result<()> {
         Some(broken) => Err(NotSound(broken.to_string()).into()),
         None => Ok(()),
     }
+}
+
+/// The public key beside the signing key of the ledger.
+fn beside(args: &VerifyArgs, globals: &Globals) -> anyhow::Result<PathBuf> {
+    if args.export.is_none() {
+        args.place.is_there(globals)?;
+    }
+    let file = args.place.public_key(globals)?;
+    if !file.is_file() {
+        bail!(
+            "there is no public key {}; give the one beside the signing key of who wrote the ledger: --public-key FILE",
+            file.display()
+        );
+    }
+    Ok(file)
 }
 
 fn show(report: &Report, exported: bool) -> anyhow::Result<()> {

@@ -1,12 +1,13 @@
-//! `bantam key`: virtual keys, for a ledger that no server holds. A running server changes its keys through its admin API.
+//! `bantam key`: virtual keys. Looking at them disturbs nobody; a running server changes its keys through its admin API.
 
 mod limits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::bail;
 use bantam_ledger::keys::{KeyChange, KeyId, KeyRecord, NewKey, Scope, Secret};
-use bantam_ledger::{Ledger, Period, Timestamp};
+use bantam_ledger::{BudgetUse, Ledger, Period, Reading, Timestamp};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -33,8 +34,9 @@ enum KeyCommand {
     List,
     /// Show a key
     Show {
-        /// The key's id, the part after sk-bantam-
-        id: String,
+        /// The key's id, the part after sk-bantam-, or its name where no other key has it
+        #[arg(value_name = "ID|NAME")]
+        key: String,
     },
     /// Change a key; what is not given stays
     Update(UpdateArgs),
@@ -113,6 +115,12 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(args: &KeyArgs, globals: &Globals) -> anyhow::Result<()> {
     wait(async {
         let ledger = match &args.command {
+            KeyCommand::List => return list(&args.place.read(globals).await?, globals).await,
+            KeyCommand::Show { key } => {
+                let reading = args.place.read(globals).await?;
+                let record = named(reading.keys().await?, key)?;
+                return show(&record, &reading.budgets(&record).await?, globals);
+            }
             // The first key may come before the first request.
             KeyCommand::Create(_) => Ledger::open(args.place.config(globals)?).await?,
             _ => args.place.write(globals).await?,
@@ -121,6 +129,23 @@ pub(crate) fn run(args: &KeyArgs, globals: &Globals) -> anyhow::Result<()> {
         ledger.close().await?;
         outcome
     })
+}
+
+/// The key of this id, or the only one of this name.
+fn named(keys: Vec<KeyRecord>, key: &str) -> anyhow::Result<KeyRecord> {
+    let is = |record: &&KeyRecord| record.id.as_str() == key;
+    if let Some(record) = keys.iter().find(is) {
+        return Ok(record.clone());
+    }
+    let mut of_name: Vec<KeyRecord> = keys.into_iter().filter(|record| record.name == key).collect();
+    match (of_name.pop(), of_name.as_slice()) {
+        (None, _) => Err(bantam_ledger::KeyError::NoSuchKey { id: key.to_owned() }.into()),
+        (Some(record), []) => Ok(record),
+        (Some(last), others) => {
+            let ids: Vec<&str> = others.iter().chain([&last]).map(|record| record.id.as_str()).collect();
+            bail!("{} keys are called {key}; give the id of one: {}", ids.len(), ids.join(", "))
+        }
+    }
 }
 
 async fn work(command: &KeyCommand, ledger: &Ledger, globals: &Globals) -> anyhow::Result<()> {
@@ -138,12 +163,8 @@ async fn work(command: &KeyCommand, ledger: &Ledger, globals: &Globals) -> anyho
             let (record, secret) = ledger.create_key(new).await?;
             show_secret(&record, &secret, globals)
         }
-        KeyCommand::List => list(ledger, globals).await,
-        KeyCommand::Show { id } => {
-            let record = ledger.key(&KeyId::from(id.as_str()));
-            let record = record.ok_or_else(|| bantam_ledger::KeyError::NoSuchKey { id: id.clone() })?;
-            show(ledger, &record, globals).await
-        }
+        // Done without holding the ledger.
+        KeyCommand::List | KeyCommand::Show { .. } => Ok(()),
         KeyCommand::Update(args) => {
             let id = KeyId::from(args.id.as_str());
             let held = ledger.key(&id).ok_or_else(|| bantam_ledger::KeyError::NoSuchKey { id: args.id.clone() })?;
@@ -160,7 +181,7 @@ async fn work(command: &KeyCommand, ledger: &Ledger, globals: &Globals) -> anyho
                 metadata: (!label.is_empty()).then_some(metadata),
             };
             let record = ledger.update_key(&id, change).await?;
-            show(ledger, &record, globals).await
+            show(&record, &ledger.budgets(Some(&record.id)).await?, globals)
         }
         KeyCommand::Rotate { id, grace } => {
             let (record, secret) = ledger.rotate_key(&KeyId::from(id.as_str()), *grace).await?;
@@ -168,7 +189,7 @@ async fn work(command: &KeyCommand, ledger: &Ledger, globals: &Globals) -> anyho
         }
         KeyCommand::Revoke { id } => {
             let record = ledger.revoke_key(&KeyId::from(id.as_str())).await?;
-            show(ledger, &record, globals).await
+            show(&record, &ledger.budgets(Some(&record.id)).await?, globals)
         }
     }
 }
@@ -184,9 +205,9 @@ fn show_secret(record: &KeyRecord, secret: &Secret, globals: &Globals) -> anyhow
     Ok(())
 }
 
-async fn list(ledger: &Ledger, globals: &Globals) -> anyhow::Result<()> {
+async fn list(reading: &Reading, globals: &Globals) -> anyhow::Result<()> {
     let now = Timestamp::now();
-    let keys: Vec<_> = ledger.keys().iter().map(|record| record.info(now)).collect();
+    let keys: Vec<_> = reading.keys().await?.iter().map(|record| record.info(now)).collect();
     if globals.json {
         return output::print_json(&keys);
     }
@@ -201,9 +222,8 @@ async fn list(ledger: &Ledger, globals: &Globals) -> anyhow::Result<()> {
     output::print(&output::table(&["ID", "NAME", "STATE", "MODELS", "BUDGETS"], &[], rows.collect()))
 }
 
-async fn show(ledger: &Ledger, record: &KeyRecord, globals: &Globals) -> anyhow::Result<()> {
+fn show(record: &KeyRecord, used: &[BudgetUse], globals: &Globals) -> anyhow::Result<()> {
     let info = record.info(Timestamp::now());
-    let used = ledger.budgets(Some(&record.id)).await?;
     if globals.json {
         let used: Vec<Value> = used
             .iter()
