@@ -1,6 +1,7 @@
 //! From a model's name to a running engine: resolve, pull if missing, read, pack, start.
 
 pub(crate) mod encoder;
+pub(crate) mod file;
 pub(crate) mod ledger;
 pub(crate) mod pilot;
 pub(crate) mod serving;

@@ -7,7 +7,7 @@ use bantam_types::NanoDollars;
 use serde::Serialize;
 
 use super::CostError;
-use crate::{Recorded, TokenCounts};
+use crate::{Recorded, Settled, TokenCounts};
 
 const HOUR: i64 = 3_600_000_000;
 /// Parts that requests are dealt into for the bootstrap, so that memory does not grow with their number.
@@ -25,14 +25,20 @@ const NONE: &str = "(none)";
 pub struct CostRow {
     /// When it arrived, in microseconds since 1970 UTC.
     pub at_micros: i64,
+    /// The model or route that was asked for.
+    pub asked: String,
     /// The route that took it.
     pub route: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
     /// Whose key it came with.
     pub key: Option<String>,
-    /// What it cost.
+    /// What it cost, as far as prices are known.
     pub cost: NanoDollars,
+    /// Whether a model answered that has no price.
+    pub unpriced: bool,
+    /// Whether it was answered with a status of 400 or more, or by nobody.
+    pub failed: bool,
     /// What it would have cost without routing; nothing where that has no price.
     pub counterfactual: Option<NanoDollars>,
     /// Its tokens.
@@ -44,10 +50,13 @@ impl From<&Recorded> for CostRow {
         let entry = &recorded.entry;
         Self {
             at_micros: entry.arrived.0,
+            asked: entry.asked.clone(),
             route: entry.route.clone(),
             model: entry.model.clone(),
             key: entry.key.as_ref().map(|key| key.as_str().to_owned()),
             cost: entry.cost,
+            unpriced: entry.decision.get("unpriced").and_then(serde_json::Value::as_bool).unwrap_or(false),
+            failed: entry.status >= 400 || matches!(entry.settled, Settled::Abandoned | Settled::Interrupted),
             counterfactual: entry.counterfactual,
             tokens: entry.tokens,
         }
@@ -60,6 +69,8 @@ impl From<&Recorded> for CostRow {
 pub enum GroupBy {
     /// Day, UTC.
     Day,
+    /// What was asked for: a model, a route, or `auto`.
+    Asked,
     /// Route.
     Route,
     /// Model that answered.
@@ -90,13 +101,17 @@ pub struct Group {
     pub requests: u64,
     /// Their tokens.
     pub tokens: TokenCounts,
-    /// What they cost, exactly.
+    /// What they cost, exactly, as far as prices are known.
     pub cost: NanoDollars,
+    /// Those of them that a model without a price answered: what that cost is not in `cost`.
+    pub unpriced: u64,
     /// Those of them whose price without routing is known. Only they count in what follows.
     pub compared: u64,
+    /// What these did cost.
+    pub compared_cost: NanoDollars,
     /// What these would have cost without routing.
     pub counterfactual: NanoDollars,
-    /// How much less they did cost.
+    /// How much less they did cost: the difference of the two.
     pub saved: NanoDollars,
     /// The share of the counterfactual that was saved.
     pub saving: Option<Saving>,
@@ -168,6 +183,8 @@ fn name(row: &CostRow, by: GroupBy) -> String {
     let named = |name: &Option<String>| name.clone().unwrap_or_else(|| NONE.to_owned());
     match by {
         GroupBy::Day => day(row.at_micros),
+        GroupBy::Asked if row.asked.is_empty() => NONE.to_owned(),
+        GroupBy::Asked => row.asked.clone(),
         GroupBy::Route => named(&row.route),
         GroupBy::Model => named(&row.model),
         GroupBy::Key => named(&row.key),
@@ -186,6 +203,7 @@ struct Sums {
     requests: u64,
     tokens: TokenCounts,
     cost: NanoDollars,
+    unpriced: u64,
     compared: u64,
     /// Cost and counterfactual of those compared.
     both: [i128; 2],
@@ -208,6 +226,7 @@ impl Sums {
             *sum = sum.saturating_add(more);
         }
         self.cost = self.cost.plus(row.cost);
+        self.unpriced += u64::from(row.unpriced);
         let Some(counterfactual) = row.counterfactual else { return };
         let pair = [i128::from(row.cost.0), i128::from(counterfactual.0)];
         let hour = row.at_micros.div_euclid(HOUR);
@@ -239,7 +258,9 @@ impl Sums {
             requests: self.requests,
             tokens: self.tokens,
             cost: self.cost,
+            unpriced: self.unpriced,
             compared: self.compared,
+            compared_cost: nanos(self.both[0]),
             counterfactual: nanos(self.both[1]),
             saved: nanos(self.both[1] - self.both[0]),
             saving,
@@ -290,16 +311,26 @@ mod tests {
     #[test]
     fn sums_are_exact_and_what_has_no_counterfactual_saves_nothing() {
         let rows = (0..100).map(|i| CostRow {
+            asked: if i % 5 == 0 { "auto" } else { "gpt" }.to_owned(),
             route: (i % 2 == 0).then(|| "auto".to_owned()),
+            unpriced: i % 4 == 3,
             ..row(i * DAY / 10, 10, (i % 4 != 3).then_some(40))
         });
         let found = report(rows.clone(), GroupBy::Route).unwrap();
         assert_eq!((found.total.requests, found.total.cost.0, found.total.compared), (100, 1000, 75));
+        assert_eq!(
+            (found.total.unpriced, found.total.compared_cost.0),
+            (25, 750),
+            "only those compared are set against"
+        );
         assert_eq!((found.total.counterfactual.0, found.total.saved.0), (3000, 2250));
         assert_eq!(found.total.saving.unwrap().share, 0.75);
         assert_eq!(found.total.tokens, TokenCounts { input: 1000, output: 200, ..TokenCounts::default() });
         let names: Vec<&str> = found.groups.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(names, [NONE, "auto"]);
+        let asked = report(rows.clone(), GroupBy::Asked).unwrap().groups;
+        let asked: Vec<_> = asked.iter().map(|group| (group.name.as_str(), group.requests)).collect();
+        assert_eq!(asked, [("gpt", 80), ("auto", 20)]);
         let days = report(rows, GroupBy::Day).unwrap().groups;
         assert_eq!((days.len(), days[0].name.as_str(), days[9].name.as_str()), (10, "1970-01-01", "1970-01-10"));
         let nothing = report([row(0, 5, None)], GroupBy::Key).unwrap();

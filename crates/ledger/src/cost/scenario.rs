@@ -157,40 +157,77 @@ impl Workload {
     }
 }
 
-/// Requests that were recorded, on the way to being a workload.
+/// Least hours between the first and the last recorded request for a workload: an hour has no busiest one, and minutes say nothing of a day.
+pub const MIN_HOURS: f64 = 2.0;
+
+/// Requests that were recorded, on the way to being a workload. Those that failed are counted, and left out.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
     /// Requests by hour since 1970.
     hours: BTreeMap<i64, u64>,
-    requests: f64,
+    seen: Seen,
     input: f64,
     cached: f64,
     output: f64,
 }
 
+/// What a workload was taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// The first and last request that did not fail, in microseconds since 1970 UTC.
+    pub between: Option<(i64, i64)>,
+    /// Requests that did not fail.
+    pub requests: u64,
+    /// Requests that did, which are left out.
+    pub failed: u64,
+}
+
+impl Seen {
+    /// Hours from the first request to the last.
+    #[must_use]
+    pub fn hours(&self) -> f64 {
+        self.between.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / HOUR as f64)
+    }
+}
+
 impl Recording {
     /// One more request.
     pub fn add(&mut self, row: &CostRow) {
-        *self.hours.entry(row.at_micros.div_euclid(HOUR)).or_default() += 1;
-        self.requests += 1.0;
+        if row.failed {
+            self.seen.failed += 1;
+            return;
+        }
+        let at = row.at_micros;
+        self.seen.requests += 1;
+        self.seen.between = Some(self.seen.between.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        *self.hours.entry(at.div_euclid(HOUR)).or_default() += 1;
         self.input += row.tokens.input as f64;
         self.cached += row.tokens.cached.min(row.tokens.input) as f64;
         self.output += row.tokens.output as f64;
     }
 
-    /// The work, from the first request to the last, with the busiest hour of the clock. Nothing where the requests are not of two hours
-    /// at least, for an hour has no busiest one.
+    /// What has been added.
+    #[must_use]
+    pub const fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// The work, at the rate from the first request to the last, with the busiest hour of the clock. Nothing where those are less than
+    /// [`MIN_HOURS`] apart, or no prompt has tokens.
     #[must_use]
     pub fn workload(&self) -> Option<Workload> {
-        let (first, last) = (*self.hours.first_key_value()?.0, *self.hours.last_key_value()?.0);
-        let span = (last - first + 1) as f64;
+        let (span, requests) = (self.seen.hours(), self.seen.requests as f64);
+        if span < MIN_HOURS || self.input <= 0.0 {
+            return None;
+        }
+        // Both ends of the span are requests: one of them counts.
+        let per_hour = (requests - 1.0) / span;
         let busiest = self.hours.values().copied().max().unwrap_or(0) as f64;
-        let per_day = (self.requests / span * 24.0).clamp(1.0, MAX_REQUESTS);
-        let mean = |tokens: f64| tokens / self.requests;
-        (span >= 2.0 && self.input > 0.0).then(|| Workload {
+        let mean = |tokens: f64| tokens / requests;
+        Some(Workload {
             cached_share: self.cached / self.input,
-            peak_factor: (busiest * span / self.requests).clamp(1.0, 24.0),
-            ..Workload::new(per_day, mean(self.input).max(1.0), mean(self.output))
+            peak_factor: (busiest / per_hour).clamp(1.0, 24.0),
+            ..Workload::new((per_hour * 24.0).clamp(1.0, MAX_REQUESTS), mean(self.input).max(1.0), mean(self.output))
         })
     }
 }
@@ -203,22 +240,27 @@ mod tests {
 
     #[test]
     fn recorded_work_has_its_own_averages_and_busiest_hour() {
-        let row = |hour: i64| CostRow {
-            at_micros: hour * HOUR + 5,
+        let row = |minute: i64| CostRow {
+            at_micros: minute * HOUR / 60,
             tokens: TokenCounts { input: 100, cached: 25, output: 7, ..TokenCounts::default() },
             ..CostRow::default()
         };
-        let recorded = |hours: &[i64]| {
+        let recorded = |minutes: &[i64]| {
             let mut recording = Recording::default();
-            hours.iter().for_each(|hour| recording.add(&row(*hour)));
+            minutes.iter().for_each(|minute| recording.add(&row(*minute)));
+            // Left out, whenever they came.
+            [-600, 0, 600].iter().for_each(|minute| recording.add(&CostRow { failed: true, ..row(*minute) }));
+            assert_eq!((recording.seen().requests, recording.seen().failed), (minutes.len() as u64, 3));
             recording.workload()
         };
-        // 4 hours of the clock with 1, 0, 6 and 1 requests.
-        let work = recorded(&[0, 2, 2, 2, 2, 2, 2, 3]).unwrap();
+        // 8 gaps in 4 hours; the busiest hour of the clock has 6.
+        let work = recorded(&[30, 150, 151, 152, 153, 154, 155, 200, 270]).unwrap();
         assert_eq!((work.requests_per_day, work.peak_factor), (48.0, 3.0));
         assert_eq!((work.input_tokens, work.output_tokens, work.cached_share), (100.0, 7.0, 0.25));
         Scenario { workload: work, plan: Plan::default() }.check().unwrap();
-        assert_eq!(recorded(&[3, 3]), None);
+        // Minutes are no hours, though they may be of two.
+        assert_eq!(recorded(&[58, 59, 60, 61]), None);
+        assert_eq!(recorded(&[0, 119]), None);
         assert_eq!(recorded(&[]), None);
     }
 

@@ -3,11 +3,11 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use bantam_ledger::audit::export;
 use clap::Args;
 
 use crate::cli::Globals;
+use crate::load::file;
 use crate::load::ledger::{LedgerPlace, wait};
 use crate::output;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ExportArgs, globals: &Globals) -> anyhow::Result<()> {
             export(&reading, &mut out).await?;
             return output::written(out.flush());
         };
-        let file = std::fs::File::create_new(path).with_context(|| path.display().to_string())?;
+        let file = file::create_new(path)?;
         let mut out = BufWriter::new(file);
         let entries = export(&reading, &mut out).await?;
         out.flush()?;

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::Globals;
+use crate::load::file;
 use crate::output;
 
 /// Arguments of `bantam config import-litellm`.
@@ -35,8 +36,7 @@ pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> anyhow::Result<()> {
         if notes.is_empty() { String::new() } else { format!("# Not taken over, or to be looked at:\n{comments}\n") };
     let toml = format!("{head}{}", toml::to_string(&imported.config)?);
     if let Some(path) = &args.out {
-        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
-        std::io::Write::write_all(&mut file, toml.as_bytes())?;
+        std::io::Write::write_all(&mut file::create_new(path)?, toml.as_bytes())?;
     }
     if globals.json {
         return output::print_json(&json!({ "config": imported.config, "notes": imported.notes }));

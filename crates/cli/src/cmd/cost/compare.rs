@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use bantam_evals::svg::{CostCurve, monthly_cost};
+use bantam_ledger::Timestamp;
 use bantam_ledger::cost::compare::{BreakEven, Comparison, Question, Row, compare};
 use bantam_ledger::cost::offers::{self, Kind};
-use bantam_ledger::cost::scenario::{Plan, Recording, Scenario, Workload};
+use bantam_ledger::cost::scenario::{MIN_HOURS, Plan, Recording, Scenario, Seen, Workload};
 use bantam_ledger::prices::PriceList;
 use clap::Args;
+use serde::Serialize;
 
 use super::figures::{dollars, whole};
 use super::recorded;
 use crate::cli::Globals;
+use crate::load::file;
 use crate::load::ledger::LedgerPlace;
 use crate::output;
 
@@ -34,7 +37,7 @@ pub(crate) struct CompareArgs {
     /// The workload and the plan, as TOML
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
-    /// Take the workload from the requests of the last N days in the ledger
+    /// Take the workload from the requests of the last N days in the ledger that did not fail, at their rate from the first to the last
     #[arg(long, value_name = "DAYS", conflicts_with = "workload", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     recorded: Option<u32>,
     #[command(flatten)]
@@ -112,12 +115,17 @@ struct PlanArgs {
 }
 
 impl CompareArgs {
-    fn scenario(&self, globals: &Globals) -> anyhow::Result<Scenario> {
+    fn scenario(&self, globals: &Globals) -> anyhow::Result<(Scenario, Option<Seen>)> {
         let w = &self.work;
+        let mut seen = None;
         let planned = |workload| Scenario { workload, plan: Plan::default() };
         let mut scenario = match (&self.workload, self.recorded, w.requests.zip(w.input).zip(w.output)) {
             (Some(path), ..) => Scenario::parse(&read(path)?, &path.display().to_string())?,
-            (None, Some(days), _) => planned(self.recorded_work(days, globals)?),
+            (None, Some(days), _) => {
+                let (workload, of) = self.recorded_work(days, globals)?;
+                seen = Some(of);
+                planned(workload)
+            }
             (None, None, Some(((requests, input), output))) => planned(Workload::new(requests, input, output)),
             _ => bail!("say what the work is: --requests, --input and --output, --workload FILE, or --recorded DAYS"),
         };
@@ -138,20 +146,58 @@ impl CompareArgs {
         }
         work.latency_s = w.latency.or(work.latency_s);
         plan.spare_machines = self.plan.spare.unwrap_or(plan.spare_machines);
-        Ok(scenario)
+        Ok((scenario, seen))
     }
 }
 
 impl CompareArgs {
-    fn recorded_work(&self, days: u32, globals: &Globals) -> anyhow::Result<Workload> {
+    fn recorded_work(&self, days: u32, globals: &Globals) -> anyhow::Result<(Workload, Seen)> {
         let mut recording = Recording::default();
         recorded(&self.ledger, Some(days), globals, |row| recording.add(row))?;
-        recording.workload().context("the ledger has too few requests with tokens for a workload: it takes two hours")
+        let seen = recording.seen();
+        let workload = recording.workload().with_context(|| {
+            format!(
+                "{}: too little for a workload, which takes requests with tokens over {MIN_HOURS} hours at least; or say --requests, --input and --output",
+                counted(&seen)
+            )
+        })?;
+        Ok((workload, seen))
     }
 }
 
+/// `59 requests within 0.1 hours (40 failed ones are left out)`.
+fn counted(seen: &Seen) -> String {
+    let failed = match seen.failed {
+        0 => String::new(),
+        failed => format!(" ({} failed ones are left out)", whole(failed as f64)),
+    };
+    format!("{} requests within {} hours{failed}", whole(seen.requests as f64), hours(seen.hours()))
+}
+
+fn hours(hours: f64) -> String {
+    if hours < 100.0 { format!("{hours:.1}") } else { whole(hours) }
+}
+
+/// What a workload of the ledger stands on.
+fn origin(seen: &Seen) -> String {
+    let time = |micros: i64| Timestamp(micros).to_string();
+    let between = seen.between.map(|(first, last)| format!(", from {} to {}", time(first), time(last)));
+    let short =
+        if seen.hours() < 24.0 { " That is less than a day: what the rest of a day brings is not in it." } else { "" };
+    format!("The workload is that of {} on record{}.{short}", counted(seen), between.unwrap_or_default())
+}
+
+/// What a program is told: the comparison, and where the workload is from.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded: Option<Seen>,
+}
+
 pub(crate) fn run(args: &CompareArgs, globals: &Globals) -> anyhow::Result<()> {
-    let scenario = args.scenario(globals)?;
+    let (scenario, recorded) = args.scenario(globals)?;
     let mut list = PriceList::builtin()?;
     if let Some(path) = &args.prices {
         list = list.overlay(PriceList::parse(&read(path)?).with_context(|| path.display().to_string())?);
@@ -174,9 +220,9 @@ pub(crate) fn run(args: &CompareArgs, globals: &Globals) -> anyhow::Result<()> {
         fs_err::write(path, monthly_cost(&curves, scenario.workload.requests_per_day))?;
     }
     if globals.json {
-        return output::print_json(&comparison);
+        return output::print_json(&Told { comparison: &comparison, recorded });
     }
-    output::print(&told(&comparison))?;
+    output::print(&told(&comparison, recorded.as_ref()))?;
     if let (Some(path), false) = (&args.svg, globals.quiet) {
         eprintln!("\nwrote {}", path.display());
     }
@@ -185,15 +231,11 @@ pub(crate) fn run(args: &CompareArgs, globals: &Globals) -> anyhow::Result<()> {
 
 /// A file's text, if it is not absurdly long.
 fn read(path: &Path) -> anyhow::Result<String> {
-    let length = fs_err::metadata(path)?.len();
-    if length > MAX_BYTES {
-        bail!("{}: has {length} bytes; at most {MAX_BYTES} are read", path.display());
-    }
-    Ok(fs_err::read_to_string(path)?)
+    String::from_utf8(file::read(path, MAX_BYTES)?).with_context(|| format!("{}: is no text", path.display()))
 }
 
 /// Table, sensitivity and assumptions.
-fn told(comparison: &Comparison) -> String {
+fn told(comparison: &Comparison, recorded: Option<&Seen>) -> String {
     let headers = ["WHAT", "KIND", "MACHINES", "$/MONTH", "$/1,000 REQUESTS", "BREAK-EVEN", "PAYBACK"];
     let right = &headers[2..];
     let rows = comparison.rows.iter().map(|row| cells(row, comparison)).collect();
@@ -211,6 +253,9 @@ fn told(comparison: &Comparison) -> String {
         whole(w.output_tokens),
         dollars(comparison.one_off_dollars),
     );
+    if let Some(seen) = recorded {
+        text += &format!("\n{}", origin(seen));
+    }
     text += &format!("\n\n{}", sensitivity(comparison));
     text += "\n\nWhat this takes for granted:";
     for assumption in &comparison.assumptions {

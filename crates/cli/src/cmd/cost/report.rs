@@ -1,6 +1,7 @@
 //! `bantam cost report`.
 
 use bantam_ledger::cost::report::{Group, GroupBy, Report, Reporter};
+use bantam_types::NanoDollars;
 use clap::{Args, ValueEnum};
 
 use super::figures::{dollars, whole};
@@ -12,9 +13,11 @@ use crate::output;
 /// Arguments of `bantam cost report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "SAVED compares what requests cost with what they would have cost without routing; those whose price without routing is\n\
-    not known are counted, but not compared. The share is exact for what was recorded. Its interval (95%, bootstrap over hours, or\n\
-    over requests where there are few hours) says how far it would move with other traffic like this."
+    after_help = "COST is of all REQUESTS of a row; WITHOUT ROUTING is known of those COMPARED only, THEIR COST is what these did cost, and SAVED the\n\
+    difference of the two. Requests answered by a model that has no price are counted as unpriced: what they cost is in no column.\n\
+    The share is exact for what was recorded. Its interval (95%, bootstrap over hours, or over requests where there are few hours)\n\
+    says how far it would move with other traffic like this. Requests to `auto` stand under the route and the model that took them;\n\
+    --by asked shows them under what they asked for."
 )]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
@@ -31,7 +34,9 @@ pub(crate) struct ReportArgs {
 enum By {
     /// Day, UTC
     Day,
-    /// Route that took the request
+    /// Model or route that was asked for, such as auto
+    Asked,
+    /// Route that took the request, which is not auto
     Route,
     /// Model that answered
     Model,
@@ -42,6 +47,7 @@ enum By {
 pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> anyhow::Result<()> {
     let by = match args.by {
         By::Day => GroupBy::Day,
+        By::Asked => GroupBy::Asked,
         By::Route => GroupBy::Route,
         By::Model => GroupBy::Model,
         By::Key => GroupBy::Key,
@@ -58,13 +64,29 @@ fn told(report: &Report) -> String {
     }
     let what = match report.by {
         GroupBy::Day => "DAY",
+        GroupBy::Asked => "ASKED FOR",
         GroupBy::Route => "ROUTE",
         GroupBy::Model => "MODEL",
         GroupBy::Key => "KEY",
     };
-    let headers = [what, "REQUESTS", "TOKENS IN", "OUT", "COST", "COMPARED", "WITHOUT ROUTING", "SAVED", "SHARE [95%]"];
+    let headers = [
+        what,
+        "REQUESTS",
+        "TOKENS IN",
+        "OUT",
+        "COST",
+        "COMPARED",
+        "THEIR COST",
+        "WITHOUT ROUTING",
+        "SAVED",
+        "SHARE [95%]",
+    ];
     let rows = report.groups.iter().chain([&report.total]).map(cells).collect();
-    output::table(&headers, &headers[1..], rows)
+    let mut text = output::table(&headers, &headers[1..], rows);
+    if report.total.unpriced > 0 {
+        text += "\n\nunpriced: answered by a model without a price; give it one under [[prices.models]] in bantam.toml";
+    }
+    text
 }
 
 fn cells(group: &Group) -> Vec<String> {
@@ -77,15 +99,30 @@ fn cells(group: &Group) -> Vec<String> {
             format!("{}%{}", percent(saving.share), interval.unwrap_or_default())
         },
     );
+    let compared = |amount: NanoDollars| match group.compared {
+        0 => "–".to_owned(),
+        _ => dollars(amount.dollars()),
+    };
     vec![
         group.name.clone(),
         count(group.requests),
         count(group.tokens.input),
         count(group.tokens.output),
-        dollars(group.cost.dollars()),
+        cost(group),
         count(group.compared),
-        dollars(group.counterfactual.dollars()),
-        dollars(group.saved.dollars()),
+        compared(group.compared_cost),
+        compared(group.counterfactual),
+        compared(group.saved),
         share,
     ]
+}
+
+/// What is known of the cost, and of how many requests it is not.
+fn cost(group: &Group) -> String {
+    let known = dollars(group.cost.dollars());
+    match (group.unpriced, group.cost.0) {
+        (0, _) => known,
+        (unpriced, 0) => format!("{} unpriced", whole(unpriced as f64)),
+        (unpriced, _) => format!("{known} + {} unpriced", whole(unpriced as f64)),
+    }
 }

@@ -9,11 +9,12 @@ mod vectors;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use bantam_router::{MAX_FILE_BYTES, Router};
 use clap::{Args, Subcommand};
 
 use crate::cli::Globals;
+use crate::load::file;
 
 /// Arguments of `bantam route`.
 #[derive(Debug, Args)]
@@ -58,7 +59,5 @@ impl RouterFile {
 }
 
 fn open(path: &Path) -> anyhow::Result<Router> {
-    let size = fs_err::metadata(path)?.len();
-    ensure!(size <= MAX_FILE_BYTES, "{}: has {size} bytes, no router has more than {MAX_FILE_BYTES}", path.display());
-    Router::load(&fs_err::read(path)?).with_context(|| path.display().to_string())
+    Router::load(&file::read(path, MAX_FILE_BYTES)?).with_context(|| path.display().to_string())
 }
