@@ -62,6 +62,7 @@ struct Import<'a> {
 #[derive(Default)]
 struct Defaults {
     retries: Option<u32>,
+    timeout_ms: Option<u64>,
     health_interval_s: Option<u64>,
 }
 
@@ -129,6 +130,10 @@ impl Fallbacks {
     }
 }
 
+fn milliseconds(seconds: f64) -> u64 {
+    ((seconds.min(86_400.0) * 1000.0).ceil() as u64).max(1)
+}
+
 /// A list of names; entries with more than a name (`{"model": ...}`) give theirs.
 fn names_of(value: &Value) -> Option<Vec<String>> {
     let name = |value: &Value| match value {
@@ -169,7 +174,10 @@ impl Import<'_> {
         }
         for key in ["request_timeout", "timeout"] {
             if let Some(seconds) = table.number(key)?.filter(|seconds| *seconds > 0.0) {
-                self.config.server.timeout_s = seconds.ceil().min(86_400.0) as u64;
+                // LiteLLM's limit is one of each call of a provider, of which a request here may take several.
+                self.defaults.timeout_ms = Some(milliseconds(seconds));
+                let whole = seconds.ceil().min(86_400.0) as u64;
+                self.config.server.timeout_s = self.config.server.timeout_s.max(whole);
             }
         }
         let interval = table.number("health_check_interval")?.filter(|seconds| *seconds > 0.0);
@@ -260,6 +268,19 @@ impl Import<'_> {
                 // What else is said about it needs no notes of its own.
                 return Ok(());
             }
+            // A provider is made only where a route asks it, for its key has to be there.
+            Ok(server) if name.contains('*') || upstream.contains('*') => {
+                self.notes.add(
+                    model_key,
+                    format!("'{model}' stands for any model, and routes name each: write [[routes]], and [[providers]] with preset = \"{}\"", server.preset),
+                );
+                return Ok(());
+            }
+            Ok(_) if name == RESERVED => {
+                self.notes
+                    .add(model_key, "'auto' is the name of [auto] here and cannot be a route: give it another name");
+                return Ok(());
+            }
             Ok(server) => {
                 let provider = self.provider(&provider, server, &mut params)?;
                 if rpm.is_some() || tpm.is_some() {
@@ -270,17 +291,6 @@ impl Import<'_> {
                 }
                 self.leave(params);
                 self.leave(entry);
-                if name.contains('*') || upstream.contains('*') {
-                    self.notes.add(model_key, format!("'{model}' stands for any model, and routes name each: write [[routes]] with provider = \"{provider}\""));
-                    return Ok(());
-                }
-                if name == RESERVED {
-                    self.notes.add(
-                        model_key,
-                        "'auto' is the name of [auto] here and cannot be a route: give it another name",
-                    );
-                    return Ok(());
-                }
                 let deployment =
                     Deployment { provider, model: upstream, weight, requests_per_minute: rpm, tokens_per_minute: tpm };
                 groups.add(name, deployment);
@@ -329,7 +339,7 @@ impl Import<'_> {
             contract: None,
             retention: None,
             connect_timeout_ms: None,
-            first_byte_timeout_ms: params.number("timeout")?.map(|seconds| ((seconds * 1000.0).ceil() as u64).max(1)),
+            first_byte_timeout_ms: params.number("timeout")?.map(milliseconds).or(self.defaults.timeout_ms),
             idle_timeout_ms: None,
             total_timeout_ms: None,
             headers: BTreeMap::new(),

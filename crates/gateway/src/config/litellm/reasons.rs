@@ -27,21 +27,24 @@ const REASONS: [(&str, &str); 69] = [
     ("pass_through_endpoints", "only the APIs that are recorded are served"),
     (
         "callbacks",
-        "metrics (Prometheus) and traces (OpenTelemetry) are built in, requests are in the ledger; nothing else is called",
+        "metrics (Prometheus) are built in, traces (OpenTelemetry) with `--features otel`, requests are in the ledger; nothing else is called",
     ),
     (
         "success_callback",
-        "metrics (Prometheus) and traces (OpenTelemetry) are built in, requests are in the ledger; nothing else is called",
+        "metrics (Prometheus) are built in, traces (OpenTelemetry) with `--features otel`, requests are in the ledger; nothing else is called",
     ),
     (
         "failure_callback",
-        "metrics (Prometheus) and traces (OpenTelemetry) are built in, requests are in the ledger; nothing else is called",
+        "metrics (Prometheus) are built in, traces (OpenTelemetry) with `--features otel`, requests are in the ledger; nothing else is called",
     ),
     (
         "service_callback",
-        "metrics (Prometheus) and traces (OpenTelemetry) are built in, requests are in the ledger; nothing else is called",
+        "metrics (Prometheus) are built in, traces (OpenTelemetry) with `--features otel`, requests are in the ledger; nothing else is called",
     ),
-    ("otel", "traces are configured where OpenTelemetry has it: in the environment (OTEL_EXPORTER_OTLP_ENDPOINT)"),
+    (
+        "otel",
+        "traces need a build with `--features otel`, and are configured in the environment (OTEL_EXPORTER_OTLP_ENDPOINT)",
+    ),
     ("cache", "answers are not cached; models that run here share what prompts have in common"),
     ("cache_params", "answers are not cached; models that run here share what prompts have in common"),
     ("redis_host", "state is in the ledger; no Redis is needed"),

@@ -116,10 +116,22 @@ fn what_has_an_equal_is_taken_over() {
     let price = &config.prices.models[0];
     assert_eq!((price.name.as_str(), price.input_per_million, price.output_per_million), ("qwen", 0.4, 1.6));
     assert_eq!(
-        (config.server.timeout_s, config.keys.required, config.keys.budget_per_month.as_deref()),
-        (120, Some(true), Some("100.00"))
+        (provider("openai").first_byte_timeout_ms, config.server.timeout_s),
+        (Some(120_000), 600),
+        "of each call"
     );
+    assert_eq!((config.keys.required, config.keys.budget_per_month.as_deref()), (Some(true), Some("100.00")));
     assert_eq!(config.ledger.postgres.as_ref().unwrap().env.as_deref(), Some("BANTAM_DATABASE_URL"));
+}
+
+#[test]
+fn a_provider_that_no_route_asks_is_left_out() {
+    let alone = "model_list: [{model_name: '*', litellm_params: {model: 'openai/*'}}, {model_name: auto, litellm_params: {model: gpt-4o}}]";
+    let imported = import(alone);
+    assert!(imported.config.providers.is_empty() && imported.config.routes.is_empty());
+    assert!(noted(&imported, "model_list[0].litellm_params.model")[0].contains("preset = \"openai\""));
+    let long = import("litellm_settings: {request_timeout: 6000}").config.server.timeout_s;
+    assert_eq!(long, 6000, "a request is not ended before the call it waits for");
 }
 
 #[test]
