@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Ledger(cmd::ledger::LedgerArgs),
     /// Verify that the record of requests is what was written, or export it
     Audit(cmd::audit::AuditArgs),
-    /// See the gateway at work: real questions, no key, no network
+    /// See the gateway at work on real questions, without a key
     Demo(cmd::demo::DemoArgs),
     /// Print the completion script for a shell
     Completions(cmd::completions::CompletionsArgs),

@@ -74,7 +74,11 @@ pub fn wilson(proportion: Proportion, confidence: f64) -> Result<Interval, Stats
     let z2 = normal_quantile(0.5 + 0.5 * confidence).powi(2);
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = (z2 * (p * (1.0 - p) / n + z2 / (4.0 * n * n))).sqrt() / (1.0 + z2 / n);
-    Ok(Interval { lower: (centre - half).max(0.0), upper: (centre + half).min(1.0) })
+    // At the ends centre and half are equal, but for what rounding leaves.
+    let Proportion { successes, trials } = proportion;
+    let lower = if successes == 0 { 0.0 } else { (centre - half).max(0.0) };
+    let upper = if successes == trials { 1.0 } else { (centre + half).min(1.0) };
+    Ok(Interval { lower, upper })
 }
 
 /// The exact two-sided p-value of McNemar's test: of the rows that only one of two systems got right, `first` and
@@ -112,6 +116,10 @@ mod tests {
         close(wilson(of(15, 148), 0.95).unwrap(), 0.0624, 0.1605);
         close(wilson(of(0, 20), 0.95).unwrap(), 0.0, 0.1611);
         close(wilson(of(1, 29), 0.95).unwrap(), 0.0061, 0.1718);
+        for trials in 1..200 {
+            assert_eq!(wilson(of(0, trials), 0.95).unwrap().lower, 0.0);
+            assert_eq!(wilson(of(trials, trials), 0.95).unwrap().upper, 1.0);
+        }
     }
 
     /// The lower bound L of k of n has P(Bin(n, L) >= k) = 1 - confidence, and the rule of three holds.

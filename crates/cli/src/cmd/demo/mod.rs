@@ -1,4 +1,4 @@
-//! `bantam demo`: real questions through the real gateway, without a key and without a network.
+//! `bantam demo`: real questions through the real gateway, without a key, and without a network once the model is there.
 
 mod ask;
 mod house;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use bantam_evals::routing::{Figures, Question, Routed, Side};
+use bantam_hub::{ModelRef, Store, human_bytes};
 use bantam_ledger::RequestEntry;
 use bantam_stats::Rng;
 use bantam_stats::conformal::{Guarantee, Promise, guaranteed_threshold};
@@ -29,12 +30,16 @@ const OWN: &str = include_str!("questions.jsonl");
 /// RouteLLM's outcomes on GSM8K, where they are at hand.
 const GSM8K: &str = "routellm/gsm8k.jsonl";
 
+/// Questions that are asked where nobody says how many.
+const QUESTIONS: u32 = 200;
+
 /// Arguments of `bantam demo`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "See the gateway at work, without a key and without a network\n\nReal questions go through the real gateway: a model on this machine answers first, and where it is not sure enough, the recorded \
+    long_about = "See the gateway at work, without a key\n\nReal questions go through the real gateway: a model on this machine answers first, and where it is not sure enough, the recorded \
     answer of a large hosted model does, served at its usual speed by a stand-in. How sure is enough is chosen on the first questions, so that answers kept here are right as often as promised. At the end stands \
-    what was kept here, how much of it was right, and what it cost, beside other ways to answer."
+    what was kept here, how much of it was right, and what it cost, beside other ways to answer.\n\nThe first time, the model on this machine is fetched (98 MB for the default one) and kept; \
+    from then on no network is needed."
 )]
 pub(crate) struct DemoArgs {
     /// JSON lines with a question, an answer (the large model's) and gold (a number, or one of choices) each [default: questions of
@@ -44,9 +49,9 @@ pub(crate) struct DemoArgs {
     /// The model on this machine
     #[arg(long, short, value_name = "NAME|PATH", default_value = "smollm2-135m-instruct")]
     model: String,
-    /// How many questions, those to choose the confidence on included
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=100_000))]
-    questions: u32,
+    /// Most questions, those to choose the confidence on included [default: 200, or all where there are fewer; our own are 164]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    questions: Option<u32>,
     /// Share of the questions on which the confidence is chosen that the small model's answers need
     #[arg(long, value_name = "SHARE", default_value_t = 0.4, value_parser = share)]
     calibrate: f64,
@@ -105,6 +110,9 @@ struct Shown<'a> {
 
 pub(crate) fn run(args: &DemoArgs, globals: &Globals) -> anyhow::Result<()> {
     let questions = questions(args)?;
+    if let Some(wanted) = args.questions.map(|n| n as usize).filter(|n| *n > questions.len() && !globals.quiet) {
+        eprintln!("note: there are {} questions and not {wanted}; all of them are asked", questions.len());
+    }
     let dir;
     let (ledger, passing) = match &args.ledger {
         Some(path) => (path.clone(), None),
@@ -118,6 +126,7 @@ pub(crate) fn run(args: &DemoArgs, globals: &Globals) -> anyhow::Result<()> {
         passing.iter().for_each(|dir| drop(fs_err::remove_dir_all(dir)));
         std::process::exit(interrupt::EXIT_CODE)
     })?;
+    announce_fetch(&args.model, globals)?;
     let model = Loaded::open(&args.model, &args.engine, globals)?;
     let config = HouseConfig { port: args.port, ledger: &ledger, speed: args.speed, seed: args.seed };
     let house = House::start(model, &questions, &config)?;
@@ -140,6 +149,22 @@ pub(crate) fn run(args: &DemoArgs, globals: &Globals) -> anyhow::Result<()> {
     outcome
 }
 
+/// Says that the model is about to come over the network, where it is not on this machine.
+fn announce_fetch(model: &str, globals: &Globals) -> anyhow::Result<()> {
+    let reference = ModelRef::parse(model)?;
+    let store = Store::open(globals.data_dir.as_deref())?;
+    // What is damaged is told when it is opened.
+    let is_here = !matches!(store.resolve(&reference), Ok(None));
+    if let (false, Some(entry)) = (is_here || globals.offline || globals.quiet, store.entry(&reference)) {
+        eprintln!(
+            "{model} is not on this machine: fetching {}, this once; it is kept in {}",
+            human_bytes(entry.size_estimate()),
+            store.root().display()
+        );
+    }
+    Ok(())
+}
+
 /// The questions in their order.
 fn questions(args: &DemoArgs) -> anyhow::Result<Vec<Question>> {
     let read = |path: &Path| -> anyhow::Result<Vec<Question>> {
@@ -153,7 +178,7 @@ fn questions(args: &DemoArgs) -> anyhow::Result<Vec<Question>> {
         questions.truncate(n);
         questions
     };
-    let wanted = args.questions as usize;
+    let wanted = args.questions.unwrap_or(QUESTIONS) as usize;
     let all = match &args.data {
         Some(path) => read(path)?,
         None => {
@@ -254,4 +279,15 @@ fn entry<'a>(entries: &'a HashMap<String, RequestEntry>, answer: &Answer) -> any
 fn sureness(entries: &HashMap<String, RequestEntry>, answer: &Answer) -> anyhow::Result<f64> {
     // Without an answer of the small model there is no confidence in it.
     Ok(entry(entries, answer)?.decision.get("confidence").and_then(Value::as_f64).unwrap_or(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_questions_of_our_own_as_the_help_says() {
+        assert_eq!(Question::read(OWN).unwrap().len(), 164);
+    }
 }

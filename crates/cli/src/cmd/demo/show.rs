@@ -75,8 +75,9 @@ fn headline(shown: &Shown<'_>) -> String {
     let least = percent(promise.accuracy);
     let Some(guarantee) = &shown.guarantee else {
         return format!(
-            "{} kept nothing: on {} questions no confidence was found from which at least {least} of its answers are right ({} sure). \
-             All {} questions went to {LARGE}, so nothing was saved. A model that can do more of this, or a larger --max-error, changes that.",
+            "{} kept nothing: from its answers to the {} questions to choose on, it cannot be said of any confidence that at least {least} of what \
+             reaches it is right ({} sure). All {} questions went to {LARGE}, so nothing was saved. What helps: more of the questions to choose on, for the \
+             same answers prove more (a larger --questions or --calibrate); a promise of less (a larger --max-error, a smaller --confidence); a model that can do more (--model).",
             shown.small,
             shown.calibration,
             percent(promise.confidence),
