@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bantam_engine::{GenerateError, SubmitError};
 use bantam_formats::{TemplateError, TokenizerError};
 use bantam_ledger::LedgerError;
+use bantam_providers::target::{Target, strike};
 use bantam_providers::wire::{Api, ApiFault, UpstreamError, WireError, error_body};
 use bantam_tasks::RowError;
 use bantam_types::openai::{ErrorBody, ErrorObject, ParseError};
@@ -122,7 +123,7 @@ fn fix(error: &RowError) -> &'static str {
 impl From<WireError> for ApiError {
     fn from(error: WireError) -> Self {
         match error {
-            WireError::Failed(upstream) => Self::Upstream(Box::new(upstream)),
+            WireError::Failed(upstream) => Self::upstream(upstream, None),
             error => Self::Wire(Box::new(error)),
         }
     }
@@ -150,6 +151,23 @@ impl ApiError {
     pub(crate) fn internal(reason: &dyn std::fmt::Display) -> Self {
         tracing::error!(%reason, "a request failed inside the server");
         Self::Internal
+    }
+
+    /// What a server elsewhere says instead of an answer, without its secrets. What it says of our own key or account goes to the log, not to the
+    /// client.
+    pub(crate) fn upstream(mut error: UpstreamError, target: Option<&Target>) -> Self {
+        let strike = |text: &str| target.map_or_else(|| strike(text), |target| target.strike(text));
+        error.message = strike(&error.message);
+        error.param = error.param.as_deref().map(strike);
+        if error.is_about_credentials() {
+            let (status, why, target) = (error.status, &error.message, target.map_or("", |target| &*target.name));
+            tracing::error!(target_name = target, status, %why, "an upstream refuses this server's key or account");
+            error.message = format!(
+                "the upstream refuses this server's key or account (status {status}); its operator finds more in the log"
+            );
+            error.param = None;
+        }
+        Self::Upstream(Box::new(error))
     }
 
     /// A model that refuses a request; `input` is the field that the prompt came from.
@@ -226,7 +244,7 @@ impl ApiError {
                 let status = StatusCode::from_u16(error.status).unwrap_or(S::BAD_GATEWAY);
                 // A key of ours that an upstream refuses is no fault of the client's.
                 match status.as_u16() {
-                    401..=403 => (S::BAD_GATEWAY, SERVER, Some("upstream_refused")),
+                    _ if error.is_about_credentials() => (S::BAD_GATEWAY, SERVER, Some("upstream_refused")),
                     429 => (status, RATE_LIMIT, Some("upstream_rate_limited")),
                     400..=499 => (status, INVALID_REQUEST, Some("upstream_invalid_request")),
                     _ => (S::BAD_GATEWAY, SERVER, Some("upstream_error")),
@@ -269,7 +287,8 @@ impl ApiError {
             | Self::ContextLengthExceeded { .. }
             | Self::NoUpstream { .. } => true,
             Self::Upstream(error) => {
-                !(400..=499).contains(&error.status) || matches!(error.status, 401..=404 | 408 | 429)
+                let may_mend = matches!(error.status, 401..=404 | 408 | 429);
+                !(400..=499).contains(&error.status) || may_mend || error.is_about_credentials()
             }
             Self::Wire(error) => !matches!(**error, WireError::Field { .. }),
             _ => false,

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bantam_pii::Pseudonyms;
+use bantam_providers::target::Target;
 use bantam_providers::wire::probe::{Probe, Said};
 use bantam_providers::wire::{self, AnswerOptions, Api, SseEvent};
 use bytes::{Bytes, BytesMut};
@@ -46,6 +47,8 @@ pub(crate) struct Relay {
     pub(crate) account: Account,
     /// In whose form the reply is.
     pub(crate) from: Api,
+    /// The server that it comes from, if it does.
+    pub(crate) target: Option<Arc<Target>>,
     pub(crate) asked: Arc<Asked>,
     pub(crate) options: AnswerOptions,
     /// What the reply's pseudonyms stand for, if it has any.
@@ -78,7 +81,7 @@ impl Relay {
         Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
     }
 
-    fn write_whole(&mut self, body: Bytes, noted: Option<Noted>) -> Result<Bytes, ApiError> {
+    fn write_whole(&mut self, mut body: Bytes, noted: Option<Noted>) -> Result<Bytes, ApiError> {
         let to = self.asked.api;
         let noted = match noted {
             Some(noted) if self.from == to => {
@@ -89,6 +92,13 @@ impl Relay {
         };
         let no_json = |e| wire::WireError::Answer { path: ".".into(), why: format!("it is not JSON: {e}") };
         let mut value: Value = serde_json::from_slice(&body).map_err(no_json)?;
+        if let Some(error) = wire::event_error(&value) {
+            let error = ApiError::upstream(error, self.target.as_deref());
+            // A response that failed says so in a field of its own.
+            let failed = value.pointer_mut("/error/message").filter(|_| self.from == Api::Responses);
+            *failed.ok_or_else(|| error.clone())? = error.to_string().into();
+            body = serde_json::to_vec(&value).map_err(|e| ApiError::internal(&e))?.into();
+        }
         match noted {
             Some(noted) => self.spent(noted),
             None => {
@@ -168,38 +178,30 @@ impl Relay {
             }
             match self.ended(&mut state, &mut stream).await {
                 Ok(last) => yield last,
-                Err(error) => {
-                    // What says that the answer is whole would be believed.
-                    state.held.clear();
-                    yield state.error(api, &trace, error);
-                }
+                Err(error) => yield ended_by(api, &trace, error),
             }
         }
     }
 
     /// What a client is told of an answer that broke off, when that is on record.
     async fn broken(self, state: Streaming, error: ApiError) -> Bytes {
-        let Relay { account, asked, trace, .. } = self;
+        let Relay { app, mut account, asked, trace, .. } = self;
+        account.keep(keep::request(&app, &asked), keep::events(&app, asked.api, &state.kept));
         account.fail(&error).await;
-        state.error(asked.api, &trace, error)
+        ended_by(asked.api, &trace, error)
     }
 
     /// The end of the answer, when the answer is on record.
     async fn ended(self, state: &mut Streaming, stream: &mut wire::Stream) -> Result<Bytes, ApiError> {
         let Relay { app, mut account, asked, place: _place, .. } = self;
         let finished = stream.finish().map_err(ApiError::from);
-        let failed = match stream.outcome() {
-            wire::Outcome::Failed(error) => Some(ApiError::Upstream(Box::new(error.clone()))),
-            _ => None,
-        };
         match state.noted.take() {
             Some(noted) => {
                 account.spent(noted.tokens(), noted.finish);
                 account.drawn(noted.drawn);
             }
             None => {
-                let whole = finished.is_ok() && failed.is_none();
-                let count = if whole { counted::whole } else { counted::so_far };
+                let count = if finished.is_ok() { counted::whole } else { counted::so_far };
                 let tokens = count(&asked, stream.probe().usage(), &state.said);
                 account.spent(tokens, stream.probe().finish.clone());
             }
@@ -209,11 +211,7 @@ impl Relay {
             account.fail(&error).await;
             return Err(error);
         }
-        match &failed {
-            // The client has been told by an event of its own.
-            Some(error) => account.fail(error).await,
-            None => account.close().await?,
-        }
+        account.close().await?;
         Ok(std::mem::take(&mut state.held).into())
     }
 }
@@ -257,6 +255,10 @@ impl Streaming {
         let pushed = stream.push(&event, &mut self.out);
         relay.account.heard(|| counted::so_far(&relay.asked, stream.probe().usage(), &self.said));
         pushed?;
+        if let wire::Outcome::Failed(error) = stream.outcome() {
+            // In our words: the server's may hold our key.
+            return Err(ApiError::upstream(error.clone(), relay.target.as_deref()));
+        }
         if let Some(restoring) = &mut self.restoring {
             let translated = std::mem::take(&mut self.out);
             translated.into_iter().for_each(|event| restoring.push(event, &mut self.out));
@@ -274,16 +276,13 @@ impl Streaming {
         }
         Ok((!write.is_empty()).then(|| write.into()))
     }
+}
 
-    /// What was held back, and then the error.
-    fn error(self, api: Api, trace: &Trace, error: ApiError) -> Bytes {
-        let mut write = self.held;
-        wire::error_event(api, &error.fault()).write(&mut write);
-        if matches!(api, Api::Chat | Api::Completions) {
-            SseEvent::data("[DONE]").write(&mut write);
-        }
-        // There is only one error per request.
-        let _ = trace.late_error.set(error);
-        write.into()
-    }
+/// The error as the last event: what says that the answer has ended, which was held back, would be believed.
+fn ended_by(api: Api, trace: &Trace, error: ApiError) -> Bytes {
+    let mut write = Vec::new();
+    wire::error_event(api, &error.fault()).write(&mut write);
+    // There is only one error per request.
+    let _ = trace.late_error.set(error);
+    write.into()
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::error::TargetError;
 use crate::preset::{Auth, Preset};
+use crate::strike::is_secret;
 use crate::target::{Target, is_private};
 use crate::wire::Api;
 
@@ -352,7 +353,9 @@ impl TargetConfig {
         for (name, value) in preset.headers.iter().chain(&self.headers) {
             let fault = |why: String| self.fault("headers", format!("{name}: {why}"));
             let key = HeaderName::try_from(name).map_err(|error| fault(error.to_string()))?;
-            headers.insert(key, HeaderValue::try_from(value).map_err(|error| fault(error.to_string()))?);
+            let mut value = HeaderValue::try_from(value).map_err(|error| fault(error.to_string()))?;
+            value.set_sensitive(is_secret(name));
+            headers.insert(key, value);
         }
         let name = match preset.auth {
             Auth::Bearer => header::AUTHORIZATION,

@@ -25,6 +25,7 @@ mod health;
 mod retry;
 mod seconds;
 mod streaming;
+mod strike;
 mod upstream;
 
 pub use breaker::{BreakerPolicy, BreakerState};

@@ -8,6 +8,7 @@ use hyper::{HeaderMap, Uri};
 use rustls::pki_types::CertificateDer;
 
 use crate::preset::Preset;
+use crate::strike::{is_secret, strike as struck};
 use crate::wire::Api;
 
 pub use crate::config::{HealthCheck, Limits, PlainHttp, TargetConfig, Timeouts};
@@ -63,11 +64,29 @@ impl Target {
         self.base.scheme_str() == Some("https")
     }
 
+    /// A text of the server's without the key and the other secrets that it is sent, and without what looks like one.
+    #[must_use]
+    pub fn strike(&self, text: &str) -> String {
+        let sent = self.headers.iter().filter(|(_, value)| value.is_sensitive());
+        let headers = sent.filter_map(|(_, value)| value.to_str().ok());
+        let headers = headers.map(|value| value.strip_prefix("Bearer ").unwrap_or(value));
+        let queries = self.addresses.values().filter_map(|address| address.query());
+        let parameters = queries.flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
+        let parameters = parameters.filter(|(name, _)| is_secret(name)).map(|(_, value)| value);
+        struck(headers.chain(parameters), text)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn base_url(&self) -> &Uri {
         &self.base
     }
+}
+
+/// A text of a server's without what looks like a key, where it is not known whose it is.
+#[must_use]
+pub fn strike(text: &str) -> String {
+    struck(std::iter::empty(), text)
 }
 
 /// Whether an address is of this machine or of a private network.

@@ -70,7 +70,7 @@ impl Scope {
             EmbeddingResponse { object: "list".into(), data: data.collect(), model: encoder.id.clone(), usage };
         let body = serde_json::to_vec(&response).map_err(|e| ApiError::internal(&e))?.into();
         let noted = Noted { prompt_tokens: tokens as u64, ..Noted::default() };
-        Ok(Answered { reply: Reply::Whole { body, noted }, api: Api::Embeddings, by, pseudonyms: None })
+        Ok(Answered { reply: Reply::Whole { body, noted }, api: Api::Embeddings, by, target: None, pseudonyms: None })
     }
 }
 

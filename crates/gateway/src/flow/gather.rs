@@ -63,7 +63,7 @@ pub(super) fn asks_for_logprobs(asked: &Asked) -> bool {
 
 /// Waits for all of an answer. What comes from elsewhere is noted as it comes.
 pub(super) async fn gather(asked: &Asked, answered: Answered, account: &mut Account) -> Result<Gathered, ApiError> {
-    let Answered { reply, api, by, pseudonyms } = answered;
+    let Answered { reply, api, by, target, pseudonyms } = answered;
     let known = |noted: &Noted| (noted.tokens(), noted.finish.clone(), noted.logprobs);
     let (reply, (tokens, finish, logprobs)) = match reply {
         Reply::Whole { body, noted } => {
@@ -91,7 +91,7 @@ pub(super) async fn gather(asked: &Asked, answered: Answered, account: &mut Acco
                         account.heard(|| counted::so_far(asked, stream.probe().usage(), &heard.said));
                         pushed?;
                         if let wire::Outcome::Failed(error) = stream.outcome() {
-                            return Err(ApiError::Upstream(Box::new(error.clone())));
+                            return Err(ApiError::upstream(error.clone(), target.as_deref()));
                         }
                     }
                     _ => {}
@@ -109,7 +109,7 @@ pub(super) async fn gather(asked: &Asked, answered: Answered, account: &mut Acco
             (Reply::Stream(futures::stream::iter(all).boxed()), known)
         }
     };
-    Ok(Gathered { answered: Answered { reply, api, by, pseudonyms }, tokens, finish, logprobs })
+    Ok(Gathered { answered: Answered { reply, api, by, target, pseudonyms }, tokens, finish, logprobs })
 }
 
 /// What is seen in an answer from elsewhere.

@@ -60,7 +60,7 @@ impl Scope {
                 self.bounds.run(answer(app, trace, prepared, format)).await??
             }
         };
-        Ok(Answered { reply, api: native, by, pseudonyms: None })
+        Ok(Answered { reply, api: native, by, target: None, pseudonyms: None })
     }
 }
 

@@ -24,6 +24,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bantam_pii::Pseudonyms;
+use bantam_providers::target::Target;
 use bantam_providers::wire::{AnswerOptions, Api};
 
 pub(crate) use account::{Account, Answerer};
@@ -71,6 +72,8 @@ struct Answered {
     api: Api,
     /// For the headers.
     by: Answerer,
+    /// The server it comes from, if it does.
+    target: Option<Arc<Target>>,
     /// What its pseudonyms stand for, if it has any.
     pseudonyms: Option<Arc<Pseudonyms>>,
 }
@@ -110,11 +113,11 @@ async fn admitted(app: Arc<App>, trace: Arc<Trace>, api: Api, request: Request) 
         Scope { app, live, trace, asked, caller, passed, bounds, judged: false, screened: screen::Screened::default() };
     match scope.answered(&mut account).await {
         Ok(answered) => {
-            let Answered { reply, api: from, by, pseudonyms } = answered;
+            let Answered { reply, api: from, by, target, pseudonyms } = answered;
             let options = AnswerOptions::of(api, &scope.asked.body, scope.trace.id.simple().to_string());
             let headers = headers(&scope, &by);
             let Scope { app, trace, asked, bounds, .. } = scope;
-            let relay = Relay { app, trace, bounds, place, account, from, asked, options, pseudonyms };
+            let relay = Relay { app, trace, bounds, place, account, from, target, asked, options, pseudonyms };
             let mut response = relay.respond(reply).await?;
             response.headers_mut().extend(headers);
             Ok(response)

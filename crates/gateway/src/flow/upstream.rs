@@ -88,7 +88,7 @@ impl Scope {
             if let Some(wait) = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()) {
                 error = error.with_retry_after(wait);
             }
-            return Err(ApiError::Upstream(Box::new(error)));
+            return Err(ApiError::upstream(error, Some(&target)));
         }
         account.attempts(attempts.iter().rev().skip(1).rev().map(attempt));
         let by = hosted(&target);
@@ -107,7 +107,7 @@ impl Scope {
             }
             _ => None,
         };
-        Ok(Answered { reply, api, by, pseudonyms })
+        Ok(Answered { reply, api, by, target: Some(target), pseudonyms })
     }
 
     /// The request as a target takes it.

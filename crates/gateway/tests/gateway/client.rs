@@ -93,7 +93,7 @@ pub(crate) fn post(path: &str, body: impl ToString) -> Request<Full<Bytes>> {
     request.body(Full::from(body.to_string())).unwrap()
 }
 
-/// The JSON of each event of a whole stream, which must end with `[DONE]`.
+/// The JSON of each event of a stream, which must end with `[DONE]`, or else with an error.
 #[track_caller]
 pub(crate) fn parse_events(text: &str) -> Vec<Value> {
     let mut events: Vec<&str> = text
@@ -103,6 +103,8 @@ pub(crate) fn parse_events(text: &str) -> Vec<Value> {
         .filter(|e| !e.starts_with(':'))
         .map(|e| e.strip_prefix("data: ").unwrap_or_else(|| panic!("not an event: {e:?}")))
         .collect();
-    assert_eq!(events.pop(), Some("[DONE]"));
-    events.into_iter().map(|e| serde_json::from_str(e).unwrap()).collect()
+    let done = events.pop_if(|last| *last == "[DONE]").is_some();
+    let events: Vec<Value> = events.into_iter().map(|e| serde_json::from_str(e).unwrap()).collect();
+    assert_eq!(done, events.last().is_none_or(|last| last["error"].is_null()), "{text}");
+    events
 }

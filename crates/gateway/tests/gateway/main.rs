@@ -17,6 +17,7 @@ mod metrics;
 mod operations;
 mod pii;
 mod routing;
+mod secrets;
 mod server;
 mod streams;
 mod structured;

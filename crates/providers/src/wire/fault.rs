@@ -43,7 +43,7 @@ impl From<&WireError> for ApiFault {
 /// mend, and what servers say then may hold a part of the key.
 impl From<&UpstreamError> for ApiFault {
     fn from(error: &UpstreamError) -> Self {
-        if matches!(error.status, 401..=403 | 407) {
+        if error.is_about_credentials() {
             return Self {
                 status: 502,
                 kind: openai_kind(502).into(),
@@ -148,6 +148,13 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
+    /// Whether the server refuses our own key or account. What it says then may hold a part of the key, and is nothing that the client can mend.
+    #[must_use]
+    pub fn is_about_credentials(&self) -> bool {
+        let named = |name: &str| matches!(name, "invalid_api_key" | "authentication_error" | "billing_error");
+        matches!(self.status, 401..=403 | 407) || named(&self.kind) || self.code.as_deref().is_some_and(named)
+    }
+
     /// Adds what a `Retry-After` header says in seconds.
     #[must_use]
     pub fn with_retry_after(mut self, header: &str) -> Self {
@@ -173,8 +180,8 @@ pub fn upstream_error(status: u16, body: &[u8]) -> UpstreamError {
     error
 }
 
-/// Reads the error in an event of a stream, if the event is one.
-pub(super) fn event_error(event: &Value) -> Option<UpstreamError> {
+/// Reads the error in the body of an answer that says it is a success, or in an event of a stream, if there is one.
+pub fn event_error(event: &Value) -> Option<UpstreamError> {
     let is_error = event.get("type").and_then(Value::as_str) == Some("error")
         || event.get("error").is_some_and(|e| !e.is_null() && event.get("choices").is_none());
     is_error.then(|| from_event(event))

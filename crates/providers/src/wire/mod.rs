@@ -29,7 +29,7 @@ mod usage;
 
 pub use api::Api;
 pub use error::WireError;
-pub use fault::{ApiFault, UpstreamError, error_body, error_event, upstream_error};
+pub use fault::{ApiFault, UpstreamError, error_body, error_event, event_error, upstream_error};
 pub use options::AnswerOptions;
 pub use request::{DEFAULT_MAX_TOKENS, ask_for_usage, request};
 pub use response::response;

@@ -208,9 +208,14 @@ impl Bound {
         let wait = wait.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
         let text = read(response)?;
         if !status.is_success() {
+            if matches!(status.as_u16(), 401..=403) {
+                // Its words may quote the key.
+                return Err(Failure::last(format!("the server refuses this program's key or account ({status})")));
+            }
             let said: Value = serde_json::from_str(&text).unwrap_or_default();
-            let why: String =
-                said["error"]["message"].as_str().unwrap_or(&text).chars().take(MAX_REASON_CHARS).collect();
+            let why = said["error"]["message"].as_str().unwrap_or(&text);
+            let why = api_key.as_ref().map_or_else(|| why.to_owned(), |key| why.replace(&**key, "[struck out]"));
+            let why: String = why.chars().take(MAX_REASON_CHARS).collect();
             let retry = status.is_server_error() || status.as_u16() == 429;
             return Err(Failure { why: format!("the server answered {status}: {why}"), retry, wait });
         }
