@@ -156,9 +156,8 @@ impl ApiError {
     /// What a server elsewhere says instead of an answer, without its secrets. What it says of our own key or account goes to the log, not to the
     /// client.
     pub(crate) fn upstream(mut error: UpstreamError, target: Option<&Target>) -> Self {
-        let strike = |text: &str| target.map_or_else(|| strike(text), |target| target.strike(text));
-        error.message = strike(&error.message);
-        error.param = error.param.as_deref().map(strike);
+        let without_secrets = |text: &str| target.map_or_else(|| strike(text), |target| target.strike(text));
+        (error.message, error.param) = (without_secrets(&error.message), error.param.as_deref().map(without_secrets));
         if error.is_about_credentials() {
             let (status, why, target) = (error.status, &error.message, target.map_or("", |target| &*target.name));
             tracing::error!(target_name = target, status, %why, "an upstream refuses this server's key or account");
