@@ -70,7 +70,7 @@ impl Ledger {
                     let fault = |e: std::io::Error| LedgerError::File { path: dir.to_owned(), why: e.to_string() };
                     fs_err::create_dir_all(dir).map_err(fault)?;
                 }
-                Some(Lock::take(path)?)
+                Some(take(path).await?)
             }
             Store::Postgres { .. } => None,
         };
@@ -83,7 +83,7 @@ impl Ledger {
         let ledger = LedgerId::of_pepper(&pepper);
         let (mut backend, chain) = match (connection, lock) {
             (Connection::Sqlite(connection), Some(lock)) => {
-                (Backend::Sqlite(Box::new(SqliteStore::open(&config.store, connection, lock).await?)), 1)
+                (Backend::Sqlite(Box::new(SqliteStore::open(&config.store, &ledger, connection, lock).await?)), 1)
             }
             (Connection::Postgres(connection), _) => {
                 let (store, chain) = PostgresStore::take(connection).await?;
@@ -97,7 +97,8 @@ impl Ledger {
         let mut rows = rows.map_err(|e| store("cannot be read", &e))?;
         let covered = rows.first_mut().map_or(Ok(0), crate::db::Row::count)?;
         let (queue, ops) = mpsc::unbounded_channel();
-        let reader = Reader { pool: reader(&config.store).await?, writer: Some(queue.downgrade()) };
+        let writer = matches!(config.store, Store::Sqlite { .. }).then(|| queue.downgrade());
+        let reader = Reader { pool: reader(&config.store).await?, writer };
         let shared = Arc::new(Shared::new(config, ledger, pepper, signer, reader));
         let mut writer = Writer::new(Arc::clone(&shared), ops, backend, head, head.seq.saturating_sub(covered));
         writer.settle_own(Settled::Interrupted).await?;
@@ -196,6 +197,7 @@ impl Ledger {
     /// # Errors
     /// When there is no such request, this ledger stores no texts and one is given, or the store does not take it.
     pub async fn feedback(&self, request: Uuid, feedback: Feedback) -> Result<EntryReceipt, LedgerError> {
+        self.shared.reader.flush().await?;
         let sql = "SELECT 1 FROM requests WHERE id = $1 LIMIT 1";
         if self.shared.reader.rows(sql, vec![Value::blob(request.as_bytes())]).await?.is_empty() {
             return Err(LedgerError::NoSuchRequest { id: request });
@@ -406,6 +408,17 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// The lock of a ledger, which a command that reads holds for a moment where it takes up what a killed process left.
+async fn take(path: &Path) -> Result<Lock, LedgerError> {
+    for _ in 0..20 {
+        match Lock::take(path) {
+            Err(LedgerError::Held { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+            taken => return taken,
+        }
+    }
+    Lock::take(path)
 }
 
 /// Bytes that a correction may have.

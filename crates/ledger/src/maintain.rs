@@ -39,6 +39,8 @@ impl Ledger {
         let subject = name(subject);
         let mut erased = 0;
         loop {
+            // What is not there yet would be left out.
+            self.shared.reader.flush().await?;
             let rows = self.shared.reader.rows(&sql, vec![Value::text(&subject)]).await?;
             if rows.is_empty() {
                 return Ok(erased);
@@ -64,6 +66,7 @@ impl Ledger {
         let days =
             |days: Option<u32>| days.map(|days| Timestamp::now().minus(Duration::from_secs(u64::from(days) * 86_400)));
         let retention = self.shared.config.retention;
+        self.shared.reader.flush().await?;
         let mut purged = Purged::default();
         if let Some(before) = days(retention.entries_days) {
             purged.entries = self.purge_entries(before).await?;
@@ -131,8 +134,7 @@ impl Ledger {
     /// # Errors
     /// When the file is there, cannot be written, or the ledger is in Postgres, which has its own ways.
     pub async fn backup(&self, to: &Path) -> Result<(), LedgerError> {
-        // Lent only when everything committed is in the file.
-        self.shared.reader.lend().await?;
+        self.shared.reader.flush().await?;
         backup_of(&self.shared.config.store, to).await
     }
 }

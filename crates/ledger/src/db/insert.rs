@@ -43,47 +43,38 @@ pub(crate) enum Step {
     Run(&'static str, Vec<Value>),
 }
 
-/// The same changes with fewer statements: rows of a table become one step, and what is opened and closed never comes into `open`. Only for
-/// steps of which none is a `Run`, whose place among the others counts.
+/// The same changes with fewer statements: rows of a table become one step, and what is opened and then closed never comes into `open`. Only
+/// for steps of which none is a `Run`, whose place among the others counts.
 pub(crate) fn merge(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
     let (mut inserts, mut closed, mut runs) = (Vec::<Rows>::new(), Vec::new(), Vec::new());
+    let mut open = Vec::<(uuid::Uuid, Vec<Value>)>::new();
     for step in steps {
         match step {
+            Step::Insert(rows) if rows.table.name == OPEN.name => {
+                for row in rows.values.chunks_exact(OPEN.columns.len()) {
+                    if let Value::Blob(id) = &row[0] {
+                        open.push((uuid::Uuid::from_slice(id).unwrap_or_default(), row.to_vec()));
+                    }
+                }
+            }
             Step::Insert(rows) => match inserts.iter_mut().find(|found| found.table.name == rows.table.name) {
                 Some(found) => found.values.extend(rows.values),
                 None => inserts.push(rows),
             },
-            Step::Close(ids) => closed.extend(ids),
+            Step::Close(ids) => {
+                let ids: HashSet<uuid::Uuid> = ids.into_iter().collect();
+                let before: HashSet<uuid::Uuid> = open.iter().map(|(id, _)| *id).collect();
+                open.retain(|(id, _)| !ids.contains(id));
+                closed.extend(ids.difference(&before));
+            }
             run @ Step::Run(..) => runs.push(run),
         }
     }
-    if let Some(open) = inserts.iter_mut().find(|rows| rows.table.name == OPEN.name) {
-        let opened = |row: &[Value]| match &row[0] {
-            Value::Blob(id) => uuid::Uuid::from_slice(id).ok(),
-            _ => None,
-        };
-        let width = OPEN.columns.len();
-        let ids: HashSet<uuid::Uuid> = closed.iter().copied().collect();
-        let both: HashSet<uuid::Uuid> =
-            open.values.chunks_exact(width).filter_map(opened).filter(|id| ids.contains(id)).collect();
-        let values = std::mem::take(&mut open.values);
-        let mut stays = false;
-        open.values = values
-            .into_iter()
-            .enumerate()
-            .filter(|(place, value)| {
-                if place % width == 0 {
-                    stays = opened(std::slice::from_ref(value)).is_none_or(|id| !both.contains(&id));
-                }
-                stays
-            })
-            .map(|(_, value)| value)
-            .collect();
-        closed.retain(|id| !both.contains(id));
-    }
-    let inserts = inserts.into_iter().filter(|rows| rows.count() > 0).map(Step::Insert);
     let closed = (!closed.is_empty()).then_some(Step::Close(closed));
-    runs.into_iter().chain(inserts).chain(closed).collect()
+    let open = Rows { table: &OPEN, values: open.into_iter().flat_map(|(_, row)| row).collect() };
+    // What was there before is closed before it may be opened again.
+    let inserts = inserts.into_iter().chain([open]).filter(|rows| rows.count() > 0).map(Step::Insert);
+    runs.into_iter().chain(closed).chain(inserts).collect()
 }
 
 /// Rows that go into one text with everything else.
@@ -257,4 +248,28 @@ fn postgres_insert(rows: Rows, returning: &str) -> Result<(String, PgArguments),
     let (names, arrays) = (names.join(","), arrays.join(","));
     let Table { name, conflict, .. } = rows.table;
     Ok((format!("INSERT INTO {name} ({names}) SELECT * FROM UNNEST({arrays}) {conflict} {returning}"), args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opened and closed leaves nothing; closed and opened again is open; what stood before is closed.
+    #[test]
+    fn what_is_opened_and_closed_in_between_is_as_it_was_left() {
+        let id = uuid::Uuid::from_u128;
+        let open = |n: u128| {
+            let mut row = vec![Value::Null; OPEN.columns.len()];
+            row[0] = Value::blob(id(n).as_bytes());
+            Step::Insert(Rows { table: &OPEN, values: row })
+        };
+        let close = |n: u128| Step::Close(vec![id(n)]);
+        let steps = [open(1), open(2), close(1), close(3), open(1), open(4), close(4), close(5), open(5)];
+        let merged = merge(steps);
+        let [Step::Close(closed), Step::Insert(rows)] = merged.as_slice() else { panic!("{merged:?}") };
+        assert_eq!(closed, &[id(3), id(5)]);
+        let ids = |n: usize| &rows.values[n * OPEN.columns.len()];
+        assert_eq!(rows.count(), 3);
+        assert_eq!([ids(0), ids(1), ids(2)], [2, 1, 5].map(|n| Value::blob(id(n).as_bytes())).each_ref());
+    }
 }

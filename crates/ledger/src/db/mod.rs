@@ -76,19 +76,28 @@ impl Connection {
 
 impl Reader {
     pub(crate) async fn lend(&self) -> Result<Lent, LedgerError> {
-        if let Some(writer) = self.writer.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
-            let (reply, done) = oneshot::channel();
-            // Where it has ended, nothing is left to be brought over.
-            if writer.send(Op::Flush(reply)).is_ok() {
-                drop(writer);
-                let _ = done.await;
-            }
-        }
+        // Where that fails, what was there before is better than nothing.
+        let _ = self.flush().await;
         let lent = match &self.pool {
             Pool::Sqlite(pool) => pool.acquire().await.map(Lent::Sqlite),
             Pool::Postgres(pool) => pool.acquire().await.map(Lent::Postgres),
         };
         lent.map_err(|e| store("cannot be reached", &e))
+    }
+
+    /// Has what this process has committed brought to where it is read.
+    ///
+    /// # Errors
+    /// When the store does not take it: what is read is not all there is.
+    pub(crate) async fn flush(&self) -> Result<(), LedgerError> {
+        let Some(writer) = self.writer.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) else { return Ok(()) };
+        let (reply, done) = oneshot::channel();
+        // Where it has ended, nothing is left to be brought over.
+        if writer.send(Op::Flush(reply)).is_err() {
+            return Ok(());
+        }
+        drop(writer);
+        done.await.unwrap_or(Ok(()))
     }
 
     pub(crate) async fn rows(&self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>, LedgerError> {

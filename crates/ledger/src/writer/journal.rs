@@ -4,7 +4,7 @@
 //! appended to a file, which a kill of the process does not undo, and brought into the database many at a time. Two files take turns: one
 //! is written to while what stands in the other is brought over, and is then written over from its beginning.
 //!
-//! A file is a sequence of records: the length of the body (u32), the number of the record (u64), the first 8 bytes of the SHA-256 of number and body, the
+//! A file is a sequence of records: the length of the body (u32), the number of the record (u64), the first 8 bytes of the SHA-256 of the ledger's identity, number and body, the
 //! body; integers are little-endian. Numbers go up by one; the first record that does not read, or whose number does not follow, is where
 //! an earlier turn, or the room made beforehand, begins.
 
@@ -13,6 +13,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use crate::chain::LedgerId;
 
 /// Bytes of each file that are made beforehand, so that no commit waits for the file system to find room.
 const ROOM: usize = 4 << 20;
@@ -23,6 +25,8 @@ const HEAD: usize = 20;
 /// The two files, and where the next record goes.
 #[derive(Debug)]
 pub(super) struct Journal {
+    /// Whose they are; another ledger's records do not read.
+    ledger: LedgerId,
     files: [File; 2],
     /// The one that is written to.
     current: usize,
@@ -52,8 +56,8 @@ pub(crate) fn paths(ledger: &Path) -> [PathBuf; 2] {
 
 impl Journal {
     /// Makes both files anew. Nothing may stand in them that is still wanted; the next record follows the number `last`.
-    pub(super) fn create(ledger: &Path, last: u64) -> io::Result<Self> {
-        let paths = paths(ledger);
+    pub(super) fn create(path: &Path, ledger: LedgerId, last: u64) -> io::Result<Self> {
+        let paths = paths(path);
         let make = |path: &PathBuf| {
             let mut options = fs_err::OpenOptions::new();
             options.create(true).truncate(true).write(true);
@@ -67,7 +71,7 @@ impl Journal {
             Ok::<_, io::Error>(file)
         };
         let files = [make(&paths[0])?, make(&paths[1])?];
-        Ok(Self { files, current: 0, at: 0, used: [0; 2], number: last, head: Vec::new() })
+        Ok(Self { ledger, files, current: 0, at: 0, used: [0; 2], number: last, head: Vec::new() })
     }
 
     /// The number of the last record.
@@ -80,6 +84,11 @@ impl Journal {
         self.at >= LONG
     }
 
+    /// Takes a number for something that is in the database already.
+    pub(super) const fn skip(&mut self) {
+        self.number += 1;
+    }
+
     /// Appends a record. It outlives the process from then on.
     pub(super) fn append(&mut self, body: &[u8]) -> io::Result<()> {
         let number = self.number + 1;
@@ -87,15 +96,15 @@ impl Journal {
         self.head.clear();
         self.head.extend(length.to_le_bytes());
         self.head.extend(number.to_le_bytes());
-        self.head.extend(checksum(number, body));
+        self.head.extend(checksum(&self.ledger, number, body));
         self.head.extend(body);
         let file = &mut self.files[self.current];
         // Whatever an append that failed has left there does not read as a record, and is written over.
+        let end = self.at + self.head.len() as u64;
+        self.used[self.current] = self.used[self.current].max(end);
         file.seek(io::SeekFrom::Start(self.at))?;
         file.write_all(&self.head)?;
-        self.number = number;
-        self.at += self.head.len() as u64;
-        self.used[self.current] = self.used[self.current].max(self.at);
+        (self.number, self.at) = (number, end);
         self.head.shrink_to(1 << 20);
         Ok(())
     }
@@ -107,12 +116,13 @@ impl Journal {
 
     /// Overwrites what stands in both, all of which must be in the database.
     pub(super) fn wipe(&mut self) -> io::Result<()> {
+        // First: what follows is written from the beginning even if not all of this succeeds.
+        self.at = 0;
         for (file, used) in self.files.iter_mut().zip(&mut self.used) {
             file.rewind()?;
             io::copy(&mut io::repeat(0).take(*used), file)?;
             *used = 0;
         }
-        self.at = 0;
         Ok(())
     }
 }
@@ -126,11 +136,11 @@ pub(super) fn remove(ledger: &Path) -> io::Result<()> {
 }
 
 /// The records that follow the number `last`, in order. Files that are not there hold none.
-pub(super) fn read(ledger: &Path, last: u64) -> io::Result<Vec<Record>> {
+pub(super) fn read(path: &Path, ledger: &LedgerId, last: u64) -> io::Result<Vec<Record>> {
     let mut found = Vec::new();
-    for path in paths(ledger) {
+    for path in paths(path) {
         match fs_err::File::open(&path) {
-            Ok(file) => found.push(records(file)?),
+            Ok(file) => found.push(records(ledger, file)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -150,7 +160,7 @@ pub(super) fn read(ledger: &Path, last: u64) -> io::Result<Vec<Record>> {
 }
 
 /// The records at the beginning of a file.
-pub(super) fn records(mut file: impl Read) -> io::Result<Vec<Record>> {
+pub(super) fn records(ledger: &LedgerId, mut file: impl Read) -> io::Result<Vec<Record>> {
     let mut records: Vec<Record> = Vec::new();
     loop {
         let mut head = Vec::new();
@@ -161,7 +171,7 @@ pub(super) fn records(mut file: impl Read) -> io::Result<Vec<Record>> {
         }
         let mut body = Vec::new();
         file.by_ref().take(length).read_to_end(&mut body)?;
-        if body.len() as u64 != length || checksum(number, &body) != check {
+        if body.len() as u64 != length || checksum(ledger, number, &body) != check {
             return Ok(records);
         }
         records.push(Record { number, body });
@@ -184,8 +194,8 @@ impl Head {
     }
 }
 
-fn checksum(number: u64, body: &[u8]) -> [u8; 8] {
-    let digest = Sha256::new().chain_update(number.to_le_bytes()).chain_update(body).finalize();
+fn checksum(ledger: &LedgerId, number: u64, body: &[u8]) -> [u8; 8] {
+    let digest = Sha256::new().chain_update(ledger.0).chain_update(number.to_le_bytes()).chain_update(body).finalize();
     std::array::from_fn(|place| digest[place])
 }
 
@@ -193,6 +203,8 @@ fn checksum(number: u64, body: &[u8]) -> [u8; 8] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const ID: LedgerId = LedgerId([7; 32]);
 
     fn bodies(records: &[Record]) -> Vec<Vec<u8>> {
         records.iter().map(|record| record.body.clone()).collect()
@@ -208,7 +220,7 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let ledger = dir.path().join("ledger.db");
-            let mut journal = Journal::create(&ledger, 7).unwrap();
+            let mut journal = Journal::create(&ledger, ID, 7).unwrap();
             let mut last = 7;
             let mut wanted = Vec::new();
             for (place, turn) in turns.iter().enumerate() {
@@ -226,12 +238,12 @@ mod tests {
             }
             last += turns.iter().map(Vec::len).sum::<usize>() as u64 - wanted.len() as u64;
             let brought = brought.min(wanted.len());
-            let found = read(&ledger, last + brought as u64).unwrap();
+            let found = read(&ledger, &ID, last + brought as u64).unwrap();
             prop_assert_eq!(&bodies(&found), &wanted[brought..]);
             let current = std::fs::OpenOptions::new().write(true).open(&paths(&ledger)[journal.current]).unwrap();
             let cut = cut.min(journal.at);
             current.set_len(cut).unwrap();
-            let left = read(&ledger, last).unwrap();
+            let left = read(&ledger, &ID, last).unwrap();
             prop_assert!(left.len() <= wanted.len() && cut < journal.at || left.len() == wanted.len());
             prop_assert_eq!(&bodies(&left), &wanted[..left.len()]);
         }
@@ -241,7 +253,7 @@ mod tests {
         fn what_was_altered_does_not_read(place in 0..3 * 50usize, by in 1..=255u8) {
             let dir = tempfile::tempdir().unwrap();
             let ledger = dir.path().join("ledger.db");
-            let mut journal = Journal::create(&ledger, 0).unwrap();
+            let mut journal = Journal::create(&ledger, ID, 0).unwrap();
             for body in [b'a', b'b', b'c'] {
                 journal.append(&[body; 30]).unwrap();
             }
@@ -249,7 +261,7 @@ mod tests {
             let mut bytes = std::fs::read(path).unwrap();
             bytes[place] ^= by;
             std::fs::write(path, bytes).unwrap();
-            let found = read(&ledger, 0).unwrap();
+            let found = read(&ledger, &ID, 0).unwrap();
             // A number of the first record that is greater is a gap.
             prop_assert_eq!(found.len(), place / 50);
         }
@@ -259,7 +271,7 @@ mod tests {
     fn wiped_files_hold_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = dir.path().join("ledger.db");
-        let mut journal = Journal::create(&ledger, 0).unwrap();
+        let mut journal = Journal::create(&ledger, ID, 0).unwrap();
         journal.append(b"secret").unwrap();
         journal.turn();
         journal.append(b"secret").unwrap();
@@ -268,9 +280,10 @@ mod tests {
             assert!(std::fs::read(path).unwrap().iter().all(|byte| *byte == 0));
         }
         journal.append(b"next").unwrap();
-        assert_eq!(read(&ledger, 2).unwrap(), [Record { number: 3, body: b"next".to_vec() }]);
+        assert!(read(&ledger, &LedgerId([8; 32]), 2).unwrap().is_empty(), "another ledger's");
+        assert_eq!(read(&ledger, &ID, 2).unwrap(), [Record { number: 3, body: b"next".to_vec() }]);
         remove(&ledger).unwrap();
         remove(&ledger).unwrap();
-        assert!(read(&ledger, 2).unwrap().is_empty());
+        assert!(read(&ledger, &ID, 2).unwrap().is_empty());
     }
 }

@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::chain::Head;
+#[cfg(fuzzing)]
+use crate::chain::LedgerId;
 use crate::content::{CheckpointEntry, Settled, encode};
 use crate::db::Statement;
 use crate::error::{BeginError, LedgerError};
@@ -72,12 +74,13 @@ pub(crate) struct Writer {
     backlog: VecDeque<Op>,
     checkpoint_due: Instant,
     mend_due: Instant,
+    retry_due: Instant,
 }
 
 /// Reads bytes as a journal, and as the body of one of its records, whose checksum a fuzzer would not find.
 #[cfg(fuzzing)]
 pub fn read_journal(bytes: &[u8]) {
-    let records = journal::records(bytes).unwrap_or_default();
+    let records = journal::records(&LedgerId([0; 32]), bytes).unwrap_or_default();
     for body in records.iter().map(|record| record.body.as_slice()).chain([bytes]) {
         if let Some(steps) = crate::db::steps::decode(body) {
             assert_eq!(crate::db::steps::encode(&steps).as_deref(), Some(body));
@@ -98,19 +101,32 @@ impl Writer {
     ) -> Self {
         let now = Instant::now();
         let checkpoint_due = now + shared.config.checkpoint.time;
-        Self { shared, queue, backend, head, uncovered, backlog: VecDeque::new(), checkpoint_due, mend_due: now + MEND }
+        Self {
+            shared,
+            queue,
+            backend,
+            head,
+            uncovered,
+            backlog: VecDeque::new(),
+            checkpoint_due,
+            mend_due: now + MEND,
+            retry_due: now,
+        }
     }
 
     /// Writes until every handle is gone or the ledger is closed.
     pub(crate) async fn run(mut self) {
         loop {
-            let retry_at = Instant::now() + RETRY;
             let first = tokio::select! {
                 op = self.queue.recv() => op,
                 brought = self.backend.tend(), if self.backend.has_to_tend() => {
-                    if let Err(error) = brought {
-                        self.shared.counters.failed();
-                        self.shared.health.failed(&error);
+                    match brought {
+                        Err(error) => {
+                            self.shared.counters.failed();
+                            self.shared.health.failed(&error);
+                        }
+                        Ok(()) if self.backend.takes_entries() => self.shared.health.worked(),
+                        Ok(()) => {}
                     }
                     continue;
                 }
@@ -123,7 +139,8 @@ impl Writer {
                     self.mend().await;
                     continue;
                 }
-                () = sleep_until(retry_at), if !self.backlog.is_empty() => {
+                () = sleep_until(self.retry_due), if !self.backlog.is_empty() => {
+                    self.retry_due = Instant::now() + RETRY;
                     self.retry().await;
                     continue;
                 }
@@ -139,20 +156,22 @@ impl Writer {
             let ends = ops.iter().position(|op| matches!(op, Op::Checkpoint(..) | Op::Flush(..)));
             let after = ends.map(|place| ops.split_off(place));
             self.process(ops).await;
+            let mut group = Vec::new();
             for op in after.into_iter().flatten() {
+                if matches!(op, Op::Flush(..) | Op::Checkpoint(..)) {
+                    self.process(std::mem::take(&mut group)).await;
+                }
                 match op {
-                    Op::Flush(reply) => {
-                        self.flush().await;
-                        let _ = reply.send(());
-                    }
+                    Op::Flush(reply) => drop(reply.send(self.flush().await)),
                     Op::Checkpoint(reply, Then::GoOn) => drop(reply.send(self.checkpoint().await)),
                     Op::Checkpoint(reply, Then::Close) => {
                         self.queue.close();
                         return self.end(Some(reply)).await;
                     }
-                    op => self.process(vec![op]).await,
+                    op => group.push(op),
                 }
             }
+            self.process(group).await;
         }
         self.end(None).await;
     }
@@ -161,8 +180,7 @@ impl Writer {
     async fn end(mut self, reply: Option<oneshot::Sender<Result<(), LedgerError>>>) {
         while let Ok(op) = self.queue.try_recv() {
             match op {
-                Op::Flush(reply) => drop(reply.send(())),
-                Op::Checkpoint(reply, _) => drop(reply.send(Err(LedgerError::Closed))),
+                Op::Flush(reply) | Op::Checkpoint(reply, _) => drop(reply.send(Err(LedgerError::Closed))),
                 Op::Open(open) => {
                     self.shared.give_back(&open.reservation);
                     open.reply.map(|reply| reply.send(Err(LedgerError::Closed.into())));
@@ -186,12 +204,11 @@ impl Writer {
         }
     }
 
-    /// Brings what is committed to where readers see it; where that fails, they see what was there before.
-    async fn flush(&mut self) {
-        if let Backend::Sqlite(store) = &mut self.backend
-            && let Err(error) = store.flush().await
-        {
-            self.shared.health.failed(&error);
+    /// Brings what is committed to where readers see it.
+    async fn flush(&mut self) -> Result<(), LedgerError> {
+        match &mut self.backend {
+            Backend::Sqlite(store) => store.flush().await.inspect_err(|error| self.shared.health.failed(error)),
+            Backend::Postgres(_) => Ok(()),
         }
     }
 
@@ -328,8 +345,7 @@ impl Writer {
                 }
                 append.reply.map(|reply| reply.send(Err(error.clone())));
             }
-            Op::Flush(reply) => drop(reply.send(())),
-            Op::Checkpoint(reply, _) => drop(reply.send(Err(error.clone()))),
+            Op::Flush(reply) | Op::Checkpoint(reply, _) => drop(reply.send(Err(error.clone()))),
         }
     }
 }
@@ -341,6 +357,11 @@ impl Backend {
             Self::Sqlite(store) => store.statement().await,
             Self::Postgres(store) => Ok(Statement::Postgres(&mut store.connection)),
         }
+    }
+
+    /// Whether nothing has failed since something was last taken.
+    fn takes_entries(&self) -> bool {
+        !matches!(self, Self::Sqlite(store) if store.is_failing())
     }
 
     fn has_to_tend(&self) -> bool {

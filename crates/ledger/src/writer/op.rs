@@ -23,7 +23,7 @@ pub(crate) enum Op {
     /// Append an entry.
     Append(Append),
     /// Bring what is committed to where readers see it.
-    Flush(oneshot::Sender<()>),
+    Flush(oneshot::Sender<Result<(), LedgerError>>),
     /// Sign a checkpoint, and end if asked to.
     Checkpoint(oneshot::Sender<Result<(), LedgerError>>, Then),
 }

@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::journal::{self, Journal};
 use super::op::{Append, Op};
 use super::{Done, Fault};
-use crate::chain::Head;
+use crate::chain::{Head, LedgerId};
 use crate::config::{Durability, Store};
 use crate::db::insert::{Step, Texts, merge, sqlite};
 use crate::db::lock::Lock;
@@ -61,18 +61,25 @@ struct Database {
     connection: SqliteConnection,
     texts: Texts,
     max_bytes: Option<u64>,
+    /// SQLite's log holds something that was erased.
+    unfolded: bool,
 }
 
 impl SqliteStore {
     /// Opens the database and brings into it what a process that died has left in the journal.
-    pub(crate) async fn open(at: &Store, connection: SqliteConnection, lock: Lock) -> Result<Self, LedgerError> {
+    pub(crate) async fn open(
+        at: &Store,
+        ledger: &LedgerId,
+        connection: SqliteConnection,
+        lock: Lock,
+    ) -> Result<Self, LedgerError> {
         let Store::Sqlite { path, durability, max_bytes } = at else { return Err(LedgerError::Closed) };
-        let mut database = Database { connection, texts: Texts::default(), max_bytes: *max_bytes };
-        let last = recover(path, &mut database).await?;
+        let mut database = Database::new(connection, *max_bytes);
+        let last = recover(path, ledger, &mut database).await?;
         limit(&mut database.connection, *max_bytes).await.map_err(|e| store("cannot be opened", &e))?;
         let unusable = |e: std::io::Error| beside(path, &e);
         let journal = match durability {
-            Durability::Process => Some(Journal::create(path, last).map_err(unusable)?),
+            Durability::Process => Some(Journal::create(path, *ledger, last).map_err(unusable)?),
             Durability::Power => {
                 journal::remove(path).map_err(unusable)?;
                 None
@@ -135,8 +142,11 @@ impl SqliteStore {
     async fn directly(&mut self, steps: Vec<Step>, erasing: bool) -> Result<(), Fault> {
         self.flush().await.map_err(Fault::Store)?;
         let failing = self.failing;
+        let number = self.journal.as_ref().map(|journal| journal.number() + 1);
         let database = self.home().await.map_err(Fault::Store)?;
-        let steps = if erasing { steps } else { merge(steps) };
+        let mut steps = if erasing { steps } else { merge(steps) };
+        // It has a number of its own, so that its loss with the machine's power would show as a gap.
+        steps.extend(number.map(applied));
         let written = sqlite(&mut database.connection, &mut database.texts, &steps).await;
         if let Err(error) = written {
             let fault = classify(&error);
@@ -145,6 +155,9 @@ impl SqliteStore {
         }
         // What comes next could exceed the limit again by all that one turn of the journal holds.
         self.failing = failing && database.is_full().await;
+        if let Some(journal) = &mut self.journal {
+            journal.skip();
+        }
         if erasing {
             self.wipe().await;
         }
@@ -156,16 +169,21 @@ impl SqliteStore {
         if let Some(Err(error)) = self.journal.as_mut().map(Journal::wipe) {
             tracing::warn!(%error, "what was erased could not be overwritten in the ledger's journal");
         }
-        let Home::Here(database) = &mut self.home else { return };
-        let folded = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut database.connection).await;
-        if let Err(error) = folded {
-            tracing::warn!(%error, "what was erased could not be overwritten in SQLite's log");
+        if let Home::Here(database) = &mut self.home {
+            database.fold().await;
+            self.due = Instant::now() + RETRY;
         }
+    }
+
+    /// Whether the database is asked itself because it did not take something.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.failing
     }
 
     /// Whether [`Self::tend`] has something to do.
     pub(super) fn has_to_tend(&self) -> bool {
-        !self.behind.is_empty() || matches!(self.home, Home::Away(_))
+        let unfolded = matches!(&self.home, Home::Here(database) if database.unfolded);
+        unfolded || !self.behind.is_empty() || matches!(self.home, Home::Away(_))
     }
 
     /// Waits until something is to be brought over or has been, and sees to that. Nothing is lost where this is dropped.
@@ -179,14 +197,13 @@ impl SqliteStore {
 
     /// Begins to bring over what is behind, while commits go on.
     fn send(&mut self) -> Result<(), LedgerError> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
         match std::mem::replace(&mut self.home, Home::Lost) {
             Home::Here(mut database) => {
                 // After a failure the other file is still wanted, and nothing is appended.
-                if !self.failing {
+                if let Some(journal) = self.journal.as_mut().filter(|_| !self.failing) {
                     journal.turn();
                 }
-                let number = journal.number();
+                let number = self.journal.as_ref().map_or(0, Journal::number);
                 let mut steps = merge(std::mem::take(&mut self.behind));
                 self.home = Home::Away(tokio::spawn(async move {
                     let written = database.bring(&mut steps, number).await;
@@ -211,9 +228,12 @@ impl SqliteStore {
             let done = work.await;
             // Nothing waits from here on, so that this may be dropped at any time.
             self.home = Home::Lost;
-            if let Ok((database, steps, written)) = done {
-                self.home = Home::Here(database);
-                self.arrived(steps, written)?;
+            match done {
+                Ok((database, steps, written)) => {
+                    self.home = Home::Here(database);
+                    self.arrived(steps, written)?;
+                }
+                Err(_) => self.failing = true,
             }
         }
         match &mut self.home {
@@ -229,7 +249,8 @@ impl SqliteStore {
             Ok(brought) => {
                 // Where it is full, the database is asked itself, and refuses.
                 self.failing = brought == Brought::Beyond;
-                self.due = Instant::now() + BEHIND;
+                let unfolded = matches!(&self.home, Home::Here(database) if database.unfolded);
+                self.due = Instant::now() + if unfolded { RETRY } else { BEHIND };
                 Ok(())
             }
             Err(error) => {
@@ -274,9 +295,29 @@ impl SqliteStore {
 }
 
 impl Database {
+    fn new(connection: SqliteConnection, max_bytes: Option<u64>) -> Self {
+        Self { connection, texts: Texts::default(), max_bytes, unfolded: false }
+    }
+
+    /// Empties SQLite's log, unless somebody is reading in it; then it is left to be tried again.
+    async fn fold(&mut self) {
+        let pragma = |waits: &str| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {waits}"));
+        let _ = sqlx::raw_sql(pragma("0")).execute(&mut self.connection).await;
+        let told = Statement::Sqlite(&mut self.connection).rows("PRAGMA wal_checkpoint(TRUNCATE)", vec![]).await;
+        let _ = sqlx::raw_sql(pragma("10000")).execute(&mut self.connection).await;
+        let busy = told.map(|mut rows| rows.first_mut().map_or(1, |row| row.int().unwrap_or(1)));
+        self.unfolded = !matches!(busy, Ok(0));
+    }
+
     /// Writes what is committed already, in one transaction with the number of its last record. It may exceed the file's limit.
     async fn bring(&mut self, steps: &mut Vec<Step>, number: u64) -> Result<Brought, sqlx::Error> {
-        steps.push(Step::Run("UPDATE meta SET applied = $1 WHERE id = 1", vec![Value::count(number)]));
+        if self.unfolded {
+            self.fold().await;
+        }
+        if steps.is_empty() {
+            return Ok(Brought::Within);
+        }
+        steps.push(applied(number));
         let mut written = sqlite(&mut self.connection, &mut self.texts, steps).await.map(|()| Brought::Within);
         if let Err(full) = &written
             && self.max_bytes.is_some()
@@ -284,7 +325,8 @@ impl Database {
         {
             limit(&mut self.connection, None).await?;
             written = sqlite(&mut self.connection, &mut self.texts, steps).await.map(|()| Brought::Beyond);
-            limit(&mut self.connection, self.max_bytes).await?;
+            // Without it the file may grow until the next time; the steps are written for all that.
+            let _ = limit(&mut self.connection, self.max_bytes).await;
         }
         steps.pop();
         written
@@ -300,13 +342,18 @@ impl Database {
     }
 }
 
+/// Says that everything up to a record is in the database.
+fn applied(number: u64) -> Step {
+    Step::Run("UPDATE meta SET applied = $1 WHERE id = 1", vec![Value::count(number)])
+}
+
 /// Brings into the database what a process that died has left in the journal. The number of the last record.
-async fn recover(path: &Path, database: &mut Database) -> Result<u64, LedgerError> {
+async fn recover(path: &Path, ledger: &LedgerId, database: &mut Database) -> Result<u64, LedgerError> {
     let unreadable = |e: sqlx::Error| store("cannot be read", &e);
     let rows = Statement::Sqlite(&mut database.connection).rows("SELECT applied FROM meta WHERE id = 1", vec![]).await;
     let mut last = rows.map_err(unreadable)?.first_mut().map_or(Ok(0), crate::db::Row::count)?;
     let mut steps = Vec::new();
-    for record in journal::read(path, last).map_err(|e| beside(path, &e))? {
+    for record in journal::read(path, ledger, last).map_err(|e| beside(path, &e))? {
         let damaged =
             || LedgerError::Damaged { what: format!("record {} of its journal does not read", record.number) };
         steps.extend(decode(&record.body).ok_or_else(damaged)?);
@@ -319,22 +366,33 @@ async fn recover(path: &Path, database: &mut Database) -> Result<u64, LedgerErro
     Ok(last)
 }
 
-/// Brings over what a process that died has left, for a reader, unless a process holds the ledger and does so itself.
+/// Brings over what a process that died has left, for a reader, unless a process holds the ledger and does so itself. Where that cannot be
+/// done, there is still the rest to be read.
+///
+/// # Errors
+/// When the journal or the database is damaged, or of a newer version.
 pub(crate) async fn recover_for_reading(at: &Store) -> Result<(), LedgerError> {
     let Store::Sqlite { path, .. } = at else { return Ok(()) };
     if !path.is_file() || journal::paths(path).iter().all(|file| !file.is_file()) {
         return Ok(());
     }
-    let lock = match Lock::take(path) {
-        Ok(lock) => lock,
-        Err(LedgerError::Held { .. }) => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    match recover_left(at, path).await {
+        Ok(()) | Err(LedgerError::Held { .. }) => Ok(()),
+        Err(error @ (LedgerError::Damaged { .. } | LedgerError::NewerSchema { .. })) => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "what a process that died has left in the ledger's journal is not shown");
+            Ok(())
+        }
+    }
+}
+
+async fn recover_left(at: &Store, path: &Path) -> Result<(), LedgerError> {
+    let lock = Lock::take(path)?;
     let mut connection = connect(at).await?;
-    schema::migrate(&mut connection).await?;
+    let ledger = LedgerId::of_pepper(&schema::migrate(&mut connection).await?);
     let Connection::Sqlite(connection) = connection else { return Ok(()) };
-    let mut database = Database { connection, texts: Texts::default(), max_bytes: None };
-    recover(path, &mut database).await?;
+    let mut database = Database::new(connection, None);
+    recover(path, &ledger, &mut database).await?;
     journal::remove(path).map_err(|e| beside(path, &e))?;
     database.connection.close().await.map_err(|e| store("cannot be read", &e))?;
     drop(lock);

@@ -9,6 +9,7 @@ use bantam_ledger::{
     Outcome, Part, Rating, Reading, Store, Timestamp,
 };
 use bantam_types::NanoDollars;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::store::{Place, begin, outcome};
@@ -237,6 +238,23 @@ async fn what_is_erased_is_in_no_file() {
     assert_eq!(ledger.erase_subject("anna").await.unwrap(), 1);
     assert_eq!((found(b"heliotrope"), found(b"anna")), (0, 0));
     assert!(found(b"obsidian") > 0);
+    // Somebody who reads meanwhile holds it up, and nothing else.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut reader = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT COUNT(*) FROM bodies").execute(&mut reader).await.unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(ledger.erase_subject("bert").await.unwrap(), 1);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(found(b"obsidian") > 0, "the reader still sees it");
+    sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
+    reader.close().await.unwrap();
+    for _ in 0..500 {
+        if found(b"obsidian") == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(found(b"obsidian"), 0);
     ledger.close().await.unwrap();
 }
 
