@@ -13,11 +13,11 @@ use crate::output;
 /// Arguments of `bantam cost report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "COST is of all REQUESTS of a row; WITHOUT ROUTING is known of those COMPARED only, THEIR COST is what these did cost, and SAVED the\n\
-    difference of the two. Requests answered by a model that has no price are counted as unpriced: what they cost is in no column.\n\
-    The share is exact for what was recorded. Its interval (95%, bootstrap over hours, or over requests where there are few hours)\n\
-    says how far it would move with other traffic like this. Requests to `auto` stand under the route and the model that took them;\n\
-    --by asked shows them under what they asked for."
+    after_help = "COST is of all REQUESTS of a row. What they would have cost WITHOUT ROUTING is known of those COMPARED only: THEIR COST is what these did \
+    cost, and SAVED the difference of the two. Requests answered by a model that has no price are counted as unpriced: what they cost is in no column.\n\n\
+    The share is exact for what was recorded. Its interval (95%, bootstrap over hours, or over requests where there are few hours) says how far it \
+    would move with other traffic like this.\n\n\
+    Requests to `auto` stand under the route and the model that took them; --by asked shows them under what they asked for."
 )]
 pub(crate) struct ReportArgs {
     #[command(flatten)]

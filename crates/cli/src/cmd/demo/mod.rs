@@ -36,10 +36,9 @@ const QUESTIONS: u32 = 200;
 /// Arguments of `bantam demo`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "See the gateway at work, without a key\n\nReal questions go through the real gateway: a model on this machine answers first, and where it is not sure enough, the recorded \
+    after_help = "Real questions go through the real gateway: a model on this machine answers first, and where it is not sure enough, the recorded \
     answer of a large hosted model does, served at its usual speed by a stand-in. How sure is enough is chosen on the first questions, so that answers kept here are right as often as promised. At the end stands \
-    what was kept here, how much of it was right, and what it cost, beside other ways to answer.\n\nThe first time, the model on this machine is fetched (98 MB for the default one) and kept; \
-    from then on no network is needed."
+    what was kept here, how much of it was right, and what it cost, beside other ways to answer.\n\nThe first time, the model on this machine is fetched (98 MB for the default one) and kept; from then on no network is needed."
 )]
 pub(crate) struct DemoArgs {
     /// JSON lines with a question, an answer (the large model's) and gold (a number, or one of choices) each [default: questions of
