@@ -1,4 +1,5 @@
-//! Who may administer: the holder of the admin secret or of a key with the scope, or, where there is no admin secret, whoever is on this machine.
+//! Who may administer: the holder of the admin secret or of a key with the scope, or, where there is no admin secret and
+//! only this machine can connect, everybody.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::flow::secret;
+use crate::flow::{NO_ADMIN, secret};
 
 /// Proof that whoever sent a request may administer.
 pub(crate) struct Admin;
@@ -22,7 +23,7 @@ impl Admin {
         let Some(given) = given else {
             return match &live.admin {
                 None if app.loopback => Ok(Self),
-                _ => Err(ApiError::Unauthorized { why: "the admin key is needed (keys.admin of the configuration)" }),
+                _ => Err(ApiError::Unauthorized { why: NO_ADMIN }),
             };
         };
         let is_secret =

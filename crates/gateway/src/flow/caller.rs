@@ -15,7 +15,15 @@ const PREFIX: &str = "sk-bantam-";
 
 /// What helps where keys are required and there is none.
 pub(crate) const NO_KEYS: &str = "this server needs an API key, and none has been made; make one with 'bantam key create NAME' while the server \
-    is stopped, or with POST /admin/keys (from other machines: with the secret of keys.admin)";
+    is stopped, or with POST /admin/keys and the secret of keys.admin (which is not needed where only this machine can connect)";
+
+/// What helps where `/admin` is closed to a request without a secret.
+pub(crate) const NO_ADMIN: &str = "the admin key is needed, the secret of keys.admin or a key with the scope 'admin'; where other machines can connect \
+    that holds for connections from this machine, too, for a proxy's look the same. Set keys.admin, or make keys with 'bantam key create NAME' \
+    while the server is stopped";
+
+/// What a stranger is told of a key. That one has expired or was revoked learns who has the whole secret.
+const NOT_VALID: &str = "the API key is not valid here";
 
 /// Where a client says what its request is about, for rules: names separated by commas.
 const LABELS: &str = "x-bantam-labels";
@@ -34,7 +42,8 @@ impl Caller {
     pub(crate) fn of(app: &App, live: &Live, headers: &HeaderMap) -> Result<Self, ApiError> {
         let labels = headers.get(LABELS).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let labels = labels.split(',').map(str::trim).filter(|l| !l.is_empty()).take(MAX_LABELS).map(str::to_owned);
-        let key = match (secret(headers).filter(|s| s.starts_with(PREFIX)), &app.ledger) {
+        let given = secret(headers);
+        let key = match (given.filter(|s| s.starts_with(PREFIX)), &app.ledger) {
             (Some(secret), Some(ledger)) => {
                 let key = ledger.authenticate(secret).map_err(|e| ApiError::Unauthorized { why: why(e) })?;
                 if !key.has(Scope::Inference) {
@@ -43,7 +52,11 @@ impl Caller {
                 Some(key)
             }
             _ if live.keys_required => {
-                let why = if app.has_keys() { "this server needs an API key (sk-bantam-...)" } else { NO_KEYS };
+                let why = match given {
+                    _ if !app.has_keys() => NO_KEYS,
+                    Some(_) => NOT_VALID,
+                    None => "this server needs an API key (sk-bantam-...)",
+                };
                 return Err(ApiError::Unauthorized { why });
             }
             _ => None,
@@ -78,6 +91,6 @@ fn why(error: AuthError) -> &'static str {
     match error {
         AuthError::Expired => "the API key has expired",
         AuthError::Revoked => "the API key was revoked",
-        _ => "the API key is not valid",
+        _ => NOT_VALID,
     }
 }

@@ -29,7 +29,7 @@ use bantam_providers::wire::{AnswerOptions, Api};
 
 pub(crate) use account::{Account, Answerer};
 pub(crate) use asked::Asked;
-pub(crate) use caller::{Caller, NO_KEYS, secret};
+pub(crate) use caller::{Caller, NO_ADMIN, NO_KEYS, secret};
 pub use prompt::recorded_prompt;
 
 use crate::app::{App, Bounds};

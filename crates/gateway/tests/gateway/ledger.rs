@@ -259,13 +259,14 @@ async fn keys_open_what_they_are_for() {
     assert_eq!(client.post("/analyze", json!({"text": "Hi"})).await.error().1, "invalid_api_key");
     let (id, key) = house.key(json!({"name": "app", "models": ["big"]})).await;
     let (.., why) = client.post("/v1/chat/completions", chat("big", "Hi")).await.error();
-    assert!(!why.contains("bantam key create"), "there is one: {why}");
+    assert_eq!(why, "this server needs an API key (sk-bantam-...)");
     let other = if key.ends_with('x') { 'y' } else { 'x' };
     let wrong = format!("{}{other}", &key[..key.len() - 1]);
     for bad in ["sk-bantam-nothing-at-all", &wrong, "sk-other"] {
         let reply = with_key(&mut client, bad, "/v1/chat/completions", chat("big", "Hi")).await;
         assert_eq!(reply.status, 401, "{bad} beside {key}: {}", reply.body);
-        assert_eq!(reply.error().1, "invalid_api_key");
+        let (_, code, _, why) = reply.error();
+        assert_eq!((&*code, &*why), ("invalid_api_key", "the API key is not valid here"), "{bad}");
     }
     let reply = with_key(&mut client, &key, "/v1/chat/completions", chat("big", "Hi")).await;
     assert_eq!(reply.status, 200, "{}", reply.body);
@@ -322,6 +323,23 @@ async fn budgets_and_rates_hold() {
         codes.push(with_key(&mut client, &key, "/v1/messages", chat("big", "Hi")).await.status.as_u16());
     }
     assert_eq!(codes, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn where_others_can_connect_this_machine_may_not_administer_without_a_secret() {
+    let mut options = Options::default();
+    options.gateway.host = "0.0.0.0".into();
+    let mut house = house_with(options).await;
+    house.server.address.set_ip([127, 0, 0, 1].into());
+    let reply = house.server.client().await.post("/admin/keys", json!({"name": "app"})).await;
+    let (status, code, _, why) = reply.error();
+    assert_eq!((status, &*code), (401, "invalid_api_key"));
+    for part in ["keys.admin", "bantam key create", "this machine"] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    // And what asks for a key does not send there without one.
+    let (.., why) = house.server.client().await.post("/v1/chat/completions", chat(MODEL, "Hi")).await.error();
+    assert!(why.contains("POST /admin/keys and the secret of keys.admin"), "{why}");
 }
 
 #[tokio::test]
