@@ -81,7 +81,12 @@ pub(crate) enum ApiError {
     #[error("{why}")]
     RateLimited { why: String, retry_after: u64 },
     #[error("{why}")]
-    OverBudget { why: String, retry_after: u64 },
+    OverBudget { why: String, room: Room, retry_after: u64 },
+    #[error(
+        "the model '{model}' has no price, so that a budget of money could not be kept; add its price under [[prices.models]] of the configuration \
+         (0 if it costs nothing), or give the key a budget of tokens instead"
+    )]
+    NoPrice { model: String },
     #[error("the request cannot be put on record, so it is not answered: {why}")]
     Ledger { why: String },
     #[error("the policy rule '{rule}' refuses this request")]
@@ -94,6 +99,13 @@ pub(crate) enum ApiError {
     NoUpstream { why: String, status: StatusCode, retry_after: Option<u64> },
     #[error("{0}")]
     Wire(Box<WireError>),
+}
+
+/// What is left of a budget that a request does not fit into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    None,
+    Some,
 }
 
 fn list(names: &[String]) -> String {
@@ -236,6 +248,7 @@ impl ApiError {
             Self::ModelNotAllowed { .. } => (S::FORBIDDEN, PERMISSION, Some("model_not_allowed")),
             Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, RATE_LIMIT, Some("rate_limit_exceeded")),
             Self::OverBudget { .. } => (S::TOO_MANY_REQUESTS, QUOTA, Some("budget_exceeded")),
+            Self::NoPrice { .. } => (S::FORBIDDEN, PERMISSION, Some("no_price")),
             Self::Ledger { .. } => (S::SERVICE_UNAVAILABLE, SERVER, Some("ledger_unavailable")),
             Self::PolicyRefused { .. } => (S::FORBIDDEN, PERMISSION, Some("policy_refused")),
             Self::MustStay { .. } => (S::FORBIDDEN, PERMISSION, Some("policy_local_only")),
@@ -269,7 +282,7 @@ impl ApiError {
             Self::ContextLengthExceeded { param, .. } => Some(param),
             Self::Wire(error) => error.param(),
             Self::Upstream(error) => error.param.as_deref(),
-            Self::ModelNotAllowed { .. } => Some("model"),
+            Self::ModelNotAllowed { .. } | Self::NoPrice { .. } => Some("model"),
             _ => None,
         }
     }

@@ -18,7 +18,7 @@ use crate::db::{Connection, Reader, Statement, Value, connect, reader, schema, s
 use crate::error::{AuthError, BeginError, KeyError, LedgerError};
 use crate::keys::registry::{Step, check_limits};
 use crate::keys::{KeyChange, KeyId, KeyRecord, NewKey, Secret};
-use crate::limits::{Amount, Budget, Period};
+use crate::limits::{Amount, Budget, Limits, Period};
 use crate::query::{Recorded, stored_keys, stored_use};
 use crate::rates::Payer;
 use crate::request::{Begin, EntryReceipt, Estimate, Feedback, Outcome};
@@ -259,6 +259,12 @@ impl Ledger {
     #[must_use]
     pub fn fault(&self) -> Option<LedgerError> {
         self.shared.health.fault()
+    }
+
+    /// What all keys together are held to.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.config.overall
     }
 
     /// The budgets of a key, or of all together, and what of them is used.

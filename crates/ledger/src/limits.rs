@@ -18,6 +18,14 @@ pub struct Limits {
     pub budgets: Vec<Budget>,
 }
 
+impl Limits {
+    /// Whether any of the budgets is of money.
+    #[must_use]
+    pub fn has_money_budget(&self) -> bool {
+        self.budgets.iter().any(|budget| matches!(budget.amount, Amount::Money(_)))
+    }
+}
+
 /// An amount for a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

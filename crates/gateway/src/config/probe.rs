@@ -48,7 +48,7 @@ impl ConfigFile {
                 return Err(ConfigFileError::field(field, format!("there is no route or local model '{name}'")));
             }
         }
-        let targets = live::check(self)?;
+        let (targets, unpriced) = live::check(self)?;
         let mut hosts: Vec<String> = targets.iter().map(host).collect();
         hosts.sort();
         hosts.dedup();
@@ -59,7 +59,7 @@ impl ConfigFile {
             models: local.iter().map(|name| (*name).to_owned()).collect(),
             hosts,
             routes: routes.chain(own).chain(auto).collect(),
-            notes: self.notes(),
+            notes: self.notes().into_iter().chain(unpriced).collect(),
         })
     }
 
@@ -105,6 +105,9 @@ mod tests {
         assert_eq!(probed.hosts, ["10.0.0.5:8000", "api.openai.com"]);
         assert_eq!(probed.routes, ["gpt-4o-mini", "qwen", "small", "all-minilm-l6-v2", "auto"]);
         assert!(probed.notes.is_empty(), "{:?}", probed.notes);
+        without.prices.models.clear();
+        let notes = without.probe().unwrap().notes;
+        assert!(notes.len() == 1 && notes[0].contains("'vllm/Qwen/Qwen2.5-7B-Instruct' has no price"), "{notes:?}");
         without.routes[0].fallback = vec!["qwan".into()];
         assert!(without.probe().unwrap_err().to_string().contains("routes[0].fallback"));
     }

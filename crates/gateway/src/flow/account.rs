@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bantam_ledger::{Attempt, Begin, BeginError, Bodies, Estimate, Outcome, Ticket, Timestamp, TokenCounts};
+use bantam_ledger::{Amount, Attempt, Begin, BeginError, Bodies, Estimate, Outcome, Ticket, Timestamp, TokenCounts};
 use bantam_types::NanoDollars;
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::caller::Caller;
 use crate::app::App;
 use crate::config::Bodies as Keep;
-use crate::error::ApiError;
+use crate::error::{ApiError, Room};
 use crate::live::{Live, Route};
 use crate::metrics::{Record, RouteMeasures, Side};
 use crate::model::ServedModel;
@@ -165,6 +165,17 @@ impl Account {
     /// Refuses a name that the caller's key is not for.
     pub(crate) fn check(&self, name: &str) -> Result<(), ApiError> {
         self.caller.check_model(name)
+    }
+
+    /// Refuses a model elsewhere that has no price, where whoever pays has a budget of money: nothing would ever be charged to it.
+    pub(crate) fn check_price(&self, preset: &str, model: &str) -> Result<(), ApiError> {
+        let Some(ledger) = &self.app.ledger else { return Ok(()) };
+        let own = self.caller.key.as_ref().is_some_and(|key| key.limits.has_money_budget());
+        let bound = own || ledger.limits().has_money_budget();
+        if bound && !self.live.pricing.knows(Some(preset), model) {
+            return Err(ApiError::NoPrice { model: model.to_owned() });
+        }
+        Ok(())
     }
 
     /// Notes the route that takes the request.
@@ -418,7 +429,13 @@ impl From<BeginError> for ApiError {
         let seconds = |d: Duration| d.as_secs().max(1);
         match &error {
             BeginError::OverBudget(over) => {
-                Self::OverBudget { why: error.to_string(), retry_after: seconds(over.retry_after) }
+                let left = match (over.used, over.limit) {
+                    (Amount::Money(used), Amount::Money(limit)) => used < limit,
+                    (Amount::Tokens(used), Amount::Tokens(limit)) => used < limit,
+                    _ => false,
+                };
+                let room = if left { Room::Some } else { Room::None };
+                Self::OverBudget { why: error.to_string(), room, retry_after: seconds(over.retry_after) }
             }
             BeginError::RateLimited(limited) => {
                 Self::RateLimited { why: error.to_string(), retry_after: seconds(limited.retry_after) }

@@ -5,7 +5,7 @@ use bantam_types::openai::parse_object;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Room};
 
 /// Bytes of a request that make a token, at least on average: prompts of any language have more.
 const BYTES_PER_TOKEN: u64 = 3;
@@ -40,6 +40,25 @@ impl Asked {
         }
         let probe::Asked { model, stream, max_tokens, n, user, .. } = probe::Asked::of(api, &body);
         Ok(Self { api, bytes, body, model, stream: stream && api != Api::Embeddings, n, max_tokens, user })
+    }
+
+    /// A budget's refusal, with what the client can do to fit into what is left.
+    pub(super) fn to_fit(&self, error: ApiError) -> ApiError {
+        let field = match self.api {
+            Api::Embeddings => return error,
+            Api::Responses => "max_output_tokens",
+            _ => "max_tokens",
+        };
+        match error {
+            ApiError::OverBudget { why, room: room @ Room::Some, retry_after } => {
+                let fix = match self.max_tokens {
+                    Some(_) => format!("a smaller '{field}' may fit"),
+                    None => format!("it gives no '{field}', so that a long answer is reserved for; giving one may fit"),
+                };
+                ApiError::OverBudget { why: format!("{why}; {fix}"), room, retry_after }
+            }
+            error => error,
+        }
     }
 
     /// A bound on the prompt's tokens, for reserving: rather too many than too few.

@@ -150,7 +150,7 @@ impl Scope {
         let ways = self.ways(&name, account).await?;
         // Nobody else sets it, and the name is one of ours.
         let _ = self.trace.model.set(name);
-        account.open(self.estimate(&ways)).await?;
+        account.open(self.estimate(&ways, account)?).await.map_err(|error| self.asked.to_fit(error))?;
         match ways {
             route::Ways::One(steps) => self.first_of(&steps, account).await,
             route::Ways::Auto(auto) => self.auto(auto, account).await,

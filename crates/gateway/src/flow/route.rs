@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bantam_ledger::Estimate;
+use bantam_providers::plan::Plan;
 
 use super::Scope;
 use super::account::Account;
@@ -143,15 +144,22 @@ impl Scope {
         }
     }
 
-    /// The most that the dearest way costs; where both sides of a choice may be asked, both.
-    pub(super) fn estimate(&self, ways: &Ways) -> Estimate {
-        match ways {
-            Ways::One(steps) => self.dearest(steps),
-            Ways::Auto(AutoWays { small, large }) => {
-                let (small, large) = (self.dearest(small), self.dearest(large));
-                Estimate { cost: small.cost.plus(large.cost), tokens: small.tokens.saturating_add(large.tokens) }
-            }
+    /// The most that the dearest way costs; where both sides of a choice may be asked, both. All of them must have a price where that is charged to
+    /// a budget.
+    pub(super) fn estimate(&self, ways: &Ways, account: &Account) -> Result<Estimate, ApiError> {
+        let steps = match ways {
+            Ways::One(steps) => [steps.as_slice(), &[]],
+            Ways::Auto(AutoWays { small, large }) => [small.as_slice(), large],
+        };
+        let upstreams = steps.into_iter().flatten().filter_map(|step| match step {
+            Step::Upstream(plan) => Some(plan),
+            _ => None,
+        });
+        for target in upstreams.flat_map(Plan::targets) {
+            account.check_price(&target.preset.name, &target.model)?;
         }
+        let [one, other] = steps.map(|steps| self.dearest(steps));
+        Ok(Estimate { cost: one.cost.plus(other.cost), tokens: one.tokens.saturating_add(other.tokens) })
     }
 
     fn dearest(&self, steps: &[Step]) -> Estimate {

@@ -68,12 +68,14 @@ impl Live {
     ) -> Result<Self, ConfigFileError> {
         let upstreams = upstreams.map_err(|e| ConfigFileError::field("providers", e.to_string()))?;
         let routes = Routes::new(file, running, &upstreams)?;
+        let pricing = Pricing::new(file)?;
+        unpriced(file, &pricing).iter().for_each(|note| tracing::warn!("{note}"));
         let admin = file.keys.admin.as_ref().map(|secret| secret.read("keys.admin")).transpose()?;
         Ok(Self {
             routes,
             upstreams,
             policy: Policy::new(&file.policy)?,
-            pricing: Pricing::new(file)?,
+            pricing,
             keys_required: file.keys.required.unwrap_or(!loopback),
             admin: admin.map(SecretString::from),
             measures: Measures::default(),
@@ -89,15 +91,29 @@ impl Live {
     }
 }
 
-/// Whether the parts of a file can be made that need no running models, and the targets it has.
+/// A note for each target without a price.
+fn unpriced(file: &ConfigFile, pricing: &Pricing) -> Vec<String> {
+    if !file.ledger.enabled {
+        return Vec::new();
+    }
+    let note = |target| {
+        format!(
+            "'{target}' has no price: its cost is not known, and keys with a budget of money are refused it; \
+             add a price under [[prices.models]] (0 if it costs nothing)"
+        )
+    };
+    pricing.unpriced(file).into_iter().map(note).collect()
+}
+
+/// Whether the parts of a file can be made that need no running models; the targets it has, and what deserves a look.
 ///
 /// # Errors
 /// The first fault.
-pub(crate) fn check(file: &ConfigFile) -> Result<Vec<Target>, ConfigFileError> {
+pub(crate) fn check(file: &ConfigFile) -> Result<(Vec<Target>, Vec<String>), ConfigFileError> {
     Policy::new(&file.policy)?;
-    Pricing::new(file)?;
+    let notes = unpriced(file, &Pricing::new(file)?);
     file.ledger_config(Path::new("ledger.db"))?;
-    targets::targets(file)
+    Ok((targets::targets(file)?, notes))
 }
 
 /// The name of the target that a provider and a model make.

@@ -1,5 +1,6 @@
 //! What answers cost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bantam_engine::EngineStats;
@@ -47,6 +48,22 @@ impl Pricing {
     /// What tokens cost at a provider; nothing where its model has no price.
     pub(crate) fn hosted(&self, provider: Option<&str>, model: &str, tokens: &TokenCounts) -> Option<NanoDollars> {
         self.list.find(provider, model).ok().map(|price| price.cost(tokens))
+    }
+
+    /// Whether a provider's model has a price.
+    pub(crate) fn knows(&self, provider: Option<&str>, model: &str) -> bool {
+        self.list.find(provider, model).is_ok()
+    }
+
+    /// The targets of a configuration that have no price, as `provider/model`.
+    pub(super) fn unpriced(&self, file: &ConfigFile) -> BTreeSet<String> {
+        let targets = file.routes.iter().flat_map(|route| &route.targets);
+        let hosted = targets.filter_map(|target| {
+            let provider = file.providers.iter().find(|p| target.provider.as_ref() == Some(&p.name))?;
+            Some((provider, &target.model))
+        });
+        let unpriced = hosted.filter(|(provider, model)| !self.knows(Some(&provider.preset), model));
+        unpriced.map(|(provider, model)| format!("{}/{model}", provider.name)).collect()
     }
 
     /// The most that a request can cost at a provider.

@@ -124,6 +124,9 @@ async fn answer(
     let Prepared { inputs, form } =
         app.cpu_task(length, move || prepare(&of, parse_fields(&body.bytes)?, most)).await?;
     let answerer = answerer(app, runner);
+    if let Answerer::Hosted { preset, model, .. } = &answerer {
+        account.check_price(preset, model)?;
+    }
     account.open(estimate(app, &answerer, inputs.len(), length)).await?;
     account.durable().await?;
     account.answers(answerer);

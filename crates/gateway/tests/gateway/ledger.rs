@@ -343,6 +343,68 @@ async fn where_others_can_connect_this_machine_may_not_administer_without_a_secr
 }
 
 #[tokio::test]
+async fn over_a_budget_the_client_hears_what_may_fit() {
+    let mock = mock(&[]).await;
+    let house = house(file(&mock, "")).await;
+    let mut client = house.server.client().await;
+    let budget = json!([{"period": "day", "amount": {"tokens": 60}}]);
+    let (_, key) = house.key(json!({"name": "few", "limits": {"budgets": budget}})).await;
+    let mut ask = async |path: &str, body: Value| {
+        let reply = with_key(&mut client, &key, path, body).await;
+        (reply.status.as_u16(), reply.json()["error"]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let mut unbounded = chat("big", "Hi");
+    unbounded.as_object_mut().unwrap().remove("max_tokens");
+    let mut long = unbounded.clone();
+    long["max_tokens"] = 1000.into();
+    let (status, why) = ask("/v1/chat/completions", unbounded).await;
+    assert!(status == 429 && why.contains("gives no 'max_tokens'"), "{status}: {why}");
+    let (status, why) = ask("/v1/chat/completions", long.clone()).await;
+    assert!(status == 429 && why.contains("a smaller 'max_tokens' may fit"), "{status}: {why}");
+    let (status, why) = ask("/v1/responses", json!({"model": MODEL, "input": "Hi"})).await;
+    assert!(status == 429 && why.contains("gives no 'max_output_tokens'"), "{status}: {why}");
+    let mut short = long.clone();
+    short["max_tokens"] = 5.into();
+    short["model"] = MODEL.into();
+    assert_eq!(ask("/v1/chat/completions", short).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_budget_of_money_is_not_spent_on_what_has_no_price() {
+    let mock = mock(&[]).await;
+    let priced = "[[prices.models]]\nname = \"gpt-big\"\ninput_per_million = 0.0\noutput_per_million = 0.0";
+    let day = |amount: Value| json!({"limits": {"budgets": [{"period": "day", "amount": amount}]}});
+    for (more, fails) in [("", true), (priced, false), ("[auto]\nsmall = \"toy\"\nlarge = \"big\"", true)] {
+        let house = house(file(&mock, more)).await;
+        let mut client = house.server.client().await;
+        let key = async |name: &str, mut limits: Value| {
+            limits["name"] = name.into();
+            house.key(limits).await.1
+        };
+        let money = key("money", day(json!({"money": 1_000_000_000_i64}))).await;
+        let tokens = key("tokens", day(json!({"tokens": 100_000}))).await;
+        let model = if more.contains("auto") { "auto" } else { "big" };
+        for path in ["/v1/chat/completions", "/v1/messages"] {
+            let reply = with_key(&mut client, &money, path, chat(model, "Hi")).await;
+            assert_eq!(reply.status, if fails { 403 } else { 200 }, "{more}: {}", reply.body);
+            let told = ["'gpt-big'", "[[prices.models]]", "budget of tokens"];
+            assert!(!fails || told.iter().all(|part| reply.body.contains(part)), "{}", reply.body);
+            let reply = with_key(&mut client, &tokens, path, chat(model, "Hi")).await;
+            assert_eq!(reply.status, 200, "{}", reply.body);
+        }
+        assert_eq!(with_key(&mut client, &money, "/v1/chat/completions", chat(MODEL, "Hi")).await.status, 200);
+    }
+    // The budget of all keys together binds those without one.
+    let dir = tempfile::tempdir().unwrap();
+    let file = ConfigFile { keys: toml::from_str("budget_per_day = '5'").unwrap(), ..file(&mock, "") };
+    let config = file.ledger_config(&dir.path().join("ledger.db")).unwrap().unwrap();
+    let ledger = Ledger::open(config).await.unwrap();
+    let server = start_with(Options { file, ledger: Some(ledger), ..Options::default() }).await;
+    let reply = server.client().await.post("/v1/chat/completions", chat("big", "Hi")).await;
+    assert_eq!((reply.status.as_u16(), &*reply.error().1), (403, "no_price"), "{}", reply.body);
+}
+
+#[tokio::test]
 async fn texts_that_are_too_old_go_while_it_serves() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = LedgerConfig::sqlite(&dir.path().join("ledger.db"));
