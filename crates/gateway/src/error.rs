@@ -87,6 +87,10 @@ pub(crate) enum ApiError {
          (0 if it costs nothing), or give the key a budget of tokens instead"
     )]
     NoPrice { model: String },
+    #[error(
+        "tokens are counted for models here only, and '{model}' may be answered elsewhere; an answer's usage says how many there were"
+    )]
+    NotCounted { model: String },
     #[error("the request cannot be put on record, so it is not answered: {why}")]
     Ledger { why: String },
     #[error("the policy rule '{rule}' refuses this request")]
@@ -248,6 +252,7 @@ impl ApiError {
             Self::ModelNotAllowed { .. } => (S::FORBIDDEN, PERMISSION, Some("model_not_allowed")),
             Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, RATE_LIMIT, Some("rate_limit_exceeded")),
             Self::OverBudget { .. } => (S::TOO_MANY_REQUESTS, QUOTA, Some("budget_exceeded")),
+            Self::NotCounted { .. } => (S::NOT_FOUND, INVALID_REQUEST, Some("not_counted")),
             Self::NoPrice { .. } => (S::FORBIDDEN, PERMISSION, Some("no_price")),
             Self::Ledger { .. } => (S::SERVICE_UNAVAILABLE, SERVER, Some("ledger_unavailable")),
             Self::PolicyRefused { .. } => (S::FORBIDDEN, PERMISSION, Some("policy_refused")),
@@ -282,7 +287,7 @@ impl ApiError {
             Self::ContextLengthExceeded { param, .. } => Some(param),
             Self::Wire(error) => error.param(),
             Self::Upstream(error) => error.param.as_deref(),
-            Self::ModelNotAllowed { .. } | Self::NoPrice { .. } => Some("model"),
+            Self::ModelNotAllowed { .. } | Self::NoPrice { .. } | Self::NotCounted { .. } => Some("model"),
             _ => None,
         }
     }

@@ -35,6 +35,9 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Longest request id taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
 
+/// Most characters of a name asked for that are written down.
+const MAX_NAME: usize = 128;
+
 /// The status a request is counted under when its client left before the end, as nginx does.
 pub(crate) const CLIENT_LEFT: u16 = 499;
 
@@ -43,6 +46,8 @@ pub(crate) struct Trace {
     /// The request's name in the ledger.
     pub(crate) id: Uuid,
     pub(crate) model: OnceLock<String>,
+    /// The name asked for, which need not be one of ours, as [`shown`].
+    pub(crate) asked_for: OnceLock<String>,
     pub(crate) prompt_tokens: AtomicUsize,
     pub(crate) cached_tokens: AtomicUsize,
     pub(crate) completion_tokens: AtomicUsize,
@@ -58,12 +63,19 @@ impl Trace {
         Self {
             id: Uuid::now_v7(),
             model: OnceLock::new(),
+            asked_for: OnceLock::new(),
             prompt_tokens: AtomicUsize::new(0),
             cached_tokens: AtomicUsize::new(0),
             completion_tokens: AtomicUsize::new(0),
             late_error: OnceLock::new(),
             span: None,
         }
+    }
+
+    /// Notes the name that a client asks for, for the log.
+    pub(crate) fn asks_for(&self, name: &str) {
+        // The first is what the request says.
+        let _ = self.asked_for.set(shown(name));
     }
 
     /// Tokens as they were counted elsewhere.
@@ -79,6 +91,15 @@ impl Trace {
     pub(crate) fn tokens_so_far(&self) -> (u64, u64) {
         (self.prompt_tokens.load(Ordering::Relaxed) as u64, self.completion_tokens.load(Ordering::Relaxed) as u64)
     }
+}
+
+/// A name that a client made up, so that it can be written down: of bounded length and without control characters.
+pub(crate) fn shown(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars().take(MAX_NAME) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// Observes every request.
@@ -188,7 +209,8 @@ impl Drop for Record {
             request_id = self.id.to_str().unwrap_or("-"),
             method = self.method,
             route = self.route,
-            model,
+            // A label must be one of ours; a log may say what else was asked for.
+            model = self.trace.model.get().or(self.trace.asked_for.get()).map_or("", String::as_str),
             status,
             peer = self.peer,
             duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,

@@ -15,7 +15,7 @@ use crate::error::{ApiError, Room};
 use crate::live::{Live, Route};
 use crate::metrics::{Record, RouteMeasures, Side};
 use crate::model::ServedModel;
-use crate::observe::{CLIENT_LEFT, Trace};
+use crate::observe::{CLIENT_LEFT, Trace, shown};
 use crate::replay::{Drawn, Replay};
 use crate::telemetry::About;
 
@@ -149,7 +149,7 @@ impl Account {
 
     /// Notes what is asked for.
     pub(crate) fn asked(&mut self, asked: &Asked, model: &str) {
-        self.begin.model = model.to_owned();
+        self.begin.model = shown(model);
         self.begin.subject.clone_from(&asked.user);
         self.outcome.streamed = asked.stream;
         self.measures = self.live.measures.of(model).map(Arc::clone);

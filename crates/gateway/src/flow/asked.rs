@@ -42,6 +42,16 @@ impl Asked {
         Ok(Self { api, bytes, body, model, stream: stream && api != Api::Embeddings, n, max_tokens, user })
     }
 
+    /// Refuses a request that lacks what its API requires of those that are answered.
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        let missing = self.body.get("max_tokens").is_none_or(Value::is_null);
+        if self.api == Api::Messages && missing {
+            let why = "is missing; Anthropic's API requires it: the most tokens that the answer may have, such as 1024";
+            return Err(ApiError::field("max_tokens", why));
+        }
+        Ok(())
+    }
+
     /// A budget's refusal, with what the client can do to fit into what is left.
     pub(super) fn to_fit(&self, error: ApiError) -> ApiError {
         let field = match self.api {

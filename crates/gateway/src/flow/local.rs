@@ -64,7 +64,7 @@ impl Scope {
     }
 }
 
-fn prepare(model: Arc<ServedModel>, asked: &Asked, native: Api, most: usize) -> Result<Prepared, ApiError> {
+pub(super) fn prepare(model: Arc<ServedModel>, asked: &Asked, native: Api, most: usize) -> Result<Prepared, ApiError> {
     match native {
         Api::Completions => prepare::completion(model, read_value::<CompletionRequest>(&asked.body)?, most),
         _ if asked.api == native => prepare::chat(model, read_value::<ChatRequest>(&asked.body)?, most),

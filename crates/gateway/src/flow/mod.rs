@@ -10,6 +10,7 @@ mod account;
 mod asked;
 mod auto;
 mod caller;
+mod count;
 mod embedded;
 mod gather;
 mod local;
@@ -30,6 +31,7 @@ use bantam_providers::wire::{AnswerOptions, Api};
 pub(crate) use account::{Account, Answerer};
 pub(crate) use asked::Asked;
 pub(crate) use caller::{Caller, NO_ADMIN, NO_KEYS, secret};
+pub(crate) use count::count_tokens;
 pub use prompt::recorded_prompt;
 
 use crate::app::{App, Bounds};
@@ -96,11 +98,19 @@ async fn admitted(app: Arc<App>, trace: Arc<Trace>, api: Api, request: Request) 
         Some(ByAdmin) => Ok(Caller::default()),
         None => Caller::of(&app, &live, request.headers()),
     };
-    let admitted = app.admit().and_then(|place| Ok((place, caller?)));
+    let (mut bounds, admitted) = (bounds, app.admit());
+    if let (Err(ApiError::ShuttingDown), Ok(_)) = (&admitted, &caller) {
+        // It is refused; the log says what was asked for.
+        let read = bounds.run(read(&app, api, request)).await.and_then(|read| read);
+        if let Ok(Asked { model: Some(name), .. }) = read {
+            trace.asks_for(&name);
+        }
+        return Err(ApiError::ShuttingDown);
+    }
+    let admitted = admitted.and_then(|place| Ok((place, caller?)));
     let ((place, caller), request) = body::unless_refused(&app, request, admitted).await?;
     let mut account = Account::new(Arc::clone(&app), Arc::clone(&live), Arc::clone(&trace), api.name(), &caller);
     let passed = upstream::passed(request.headers());
-    let mut bounds = bounds;
     let read = bounds.run(read(&app, api, request)).await.and_then(|read| read);
     let asked = match read {
         Ok(asked) => Arc::new(asked),
@@ -146,6 +156,8 @@ impl Scope {
         let name = self.asked.model.clone();
         let Some(name) = name else { return Err(ApiError::ModelMissing { served: self.served() }) };
         account.asked(&self.asked, &name);
+        self.trace.asks_for(&name);
+        self.asked.check()?;
         self.caller.check_model(&name)?;
         let ways = self.ways(&name, account).await?;
         // Nobody else sets it, and the name is one of ours.

@@ -32,3 +32,7 @@ pub(super) async fn responses((State(app), Extension(trace)): Shared, request: R
 pub(super) async fn messages((State(app), Extension(trace)): Shared, request: Request) -> Response {
     flow::answer(app, trace, Api::Messages, request).await
 }
+
+pub(super) async fn count_tokens((State(app), Extension(trace)): Shared, request: Request) -> Response {
+    flow::count_tokens(app, trace, request).await
+}

@@ -18,6 +18,7 @@ use axum::http::{Method, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bantam_providers::wire::Api;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
@@ -41,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, ConfigError> {
         .route("/v1/embeddings", post(generate::embeddings))
         .route("/v1/responses", post(generate::responses))
         .route(MESSAGES, post(generate::messages))
+        .route("/v1/messages/count_tokens", post(generate::count_tokens))
         .route("/v1/feedback", post(feedback::feedback))
         .route("/admin/keys", get(keys::list).post(keys::create))
         .route("/admin/keys/{id}", get(keys::one).patch(keys::update).delete(keys::revoke))
@@ -79,12 +81,20 @@ fn cors(app: &App) -> Result<Option<CorsLayer>, ConfigError> {
     ))
 }
 
-async fn unknown_url(request: Request) -> ApiError {
-    ApiError::UnknownUrl { method: request.method().clone(), path: request.uri().path().to_string() }
+async fn unknown_url(request: Request) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    in_form_of(&path, &ApiError::UnknownUrl { method, path: path.clone() })
 }
 
-async fn method_not_allowed(request: Request) -> ApiError {
-    ApiError::MethodNotAllowed { method: request.method().clone(), path: request.uri().path().to_string() }
+async fn method_not_allowed(request: Request) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    in_form_of(&path, &ApiError::MethodNotAllowed { method, path: path.clone() })
+}
+
+/// An error as the clients of the API that the path is of read it.
+fn in_form_of(path: &str, error: &ApiError) -> Response {
+    let messages = path.strip_prefix(MESSAGES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    error.response_for(if messages { Api::Messages } else { Api::Chat })
 }
 
 fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {

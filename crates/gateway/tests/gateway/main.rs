@@ -13,6 +13,8 @@ mod embeddings;
 mod errors;
 mod hostile;
 mod ledger;
+mod log;
+mod messages;
 mod metrics;
 mod operations;
 mod pii;

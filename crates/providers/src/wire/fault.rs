@@ -182,6 +182,9 @@ pub fn upstream_error(status: u16, body: &[u8]) -> UpstreamError {
 
 /// Reads the error in the body of an answer that says it is a success, or in an event of a stream, if there is one.
 pub fn event_error(event: &Value) -> Option<UpstreamError> {
+    // A response that failed, from a server that is asked by that API or by another.
+    let failed = event.get("response").filter(|response| response.get("error").is_some_and(|e| !e.is_null()));
+    let event = failed.unwrap_or(event);
     let is_error = event.get("type").and_then(Value::as_str) == Some("error")
         || event.get("error").is_some_and(|e| !e.is_null() && event.get("choices").is_none());
     is_error.then(|| from_event(event))
