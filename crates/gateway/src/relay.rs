@@ -95,8 +95,9 @@ impl Relay {
         if let Some(error) = wire::event_error(&value) {
             let error = ApiError::upstream(error, self.target.as_deref());
             // A response that failed says so in a field of its own.
-            let failed = value.pointer_mut("/error/message").filter(|_| self.from == Api::Responses);
-            *failed.ok_or_else(|| error.clone())? = error.to_string().into();
+            let failed = value.get_mut("error").filter(|_| self.from == Api::Responses);
+            let failed = failed.ok_or_else(|| error.clone())?;
+            *failed = serde_json::json!({"code": failed["code"], "message": error.to_string()});
             body = serde_json::to_vec(&value).map_err(|e| ApiError::internal(&e))?.into();
         }
         match noted {
