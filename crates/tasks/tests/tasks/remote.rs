@@ -207,7 +207,20 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
     let html = format!("<html>{}</html>", "x".repeat(5000));
     for (status, body, tries, retry, why) in [
         ("500 Internal Server Error", html.clone(), 3, true, "500 Internal Server Error: <html>"),
-        ("401 Unauthorized", json!({ "error": { "message": "wrong key" } }).to_string(), 1, false, "wrong key"),
+        (
+            "401 Unauthorized",
+            json!({ "error": { "message": "wrong key sk-secret" } }).to_string(),
+            1,
+            false,
+            "refuses this program's key",
+        ),
+        (
+            "400 Bad Request",
+            json!({ "error": { "message": "not sk-secret" } }).to_string(),
+            1,
+            false,
+            "not [struck out]",
+        ),
         ("302 Found", String::new(), 1, false, "302"),
         ("200 OK", html, 1, false, "no JSON"),
         ("200 OK", format!("\"{}\"", "x".repeat(5 << 20)), 1, false, "longer than"),
@@ -216,6 +229,7 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
         match ask(&server, topic(), "x").unwrap_err() {
             RowError::Model { why: said, retry: found } => {
                 assert!(said.contains(why) && said.len() < 400 && found == retry, "{said}");
+                assert!(!said.contains("sk-secret"), "{said}");
             }
             error => panic!("{error}"),
         }
