@@ -84,9 +84,11 @@ impl Journal {
         self.at >= LONG
     }
 
-    /// Takes a number for something that is in the database already.
+    /// Takes a number for something that was written to the database itself, when everything else is there too. The next record begins the
+    /// file: after one whose number it does not follow it would not be read.
     pub(super) const fn skip(&mut self) {
         self.number += 1;
+        self.at = 0;
     }
 
     /// Appends a record. It outlives the process from then on.
@@ -265,6 +267,18 @@ mod tests {
             // A number of the first record that is greater is a gap.
             prop_assert_eq!(found.len(), place / 50);
         }
+    }
+
+    #[test]
+    fn what_follows_a_number_that_was_taken_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = dir.path().join("ledger.db");
+        let mut journal = Journal::create(&ledger, ID, 0).unwrap();
+        journal.append(b"one").unwrap();
+        journal.append(b"two").unwrap();
+        journal.skip();
+        journal.append(b"four").unwrap();
+        assert_eq!(read(&ledger, &ID, 3).unwrap(), [Record { number: 4, body: b"four".to_vec() }]);
     }
 
     #[test]

@@ -238,9 +238,7 @@ impl SqliteStore {
         }
         match &mut self.home {
             Home::Here(database) => Ok(database),
-            _ => {
-                Err(LedgerError::Store { doing: "is lost", why: "its writer ended; start the process anew".to_owned() })
-            }
+            _ => Err(lost()),
         }
     }
 
